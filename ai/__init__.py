@@ -1,0 +1,1 @@
+"""Memo, the assistant: retrieval, embeddings, transcription and voice plug in here."""

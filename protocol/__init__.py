@@ -1,0 +1,1 @@
+"""The wire: frames, errors, operations and the clients. Imports msgspec only."""

@@ -1,0 +1,88 @@
+"""Accounts and login: the REST bodies of `/api/auth`, and `account.me`."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from protocol.records import Body, Timestamp
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=255)]
+Username = Annotated[str, msgspec.Meta(min_length=3, max_length=30, pattern="^[A-Za-z0-9]+$")]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+class User(Body):
+    """An account as its owner sees it."""
+
+    id: UUID
+    email: str
+    username: str | None
+    first_name: str | None
+    last_name: str | None
+    avatar_url: str | None
+    phone_number: str | None
+    timezone: str
+    language: str
+    theme_preference: str
+    role: str
+    is_verified: bool
+    is_active: bool
+    last_login_at: Timestamp | None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class Register(Body):
+    """The password needs 8 characters with a lower- and an upper-case letter, a digit and one
+    of `@$!%*?&`."""
+
+    email: Email
+    password: Password
+    first_name: Name
+    last_name: Name
+    username: Username | None = None
+
+
+class Login(Body):
+    email: Email
+    password: Password
+    remember_me: bool = False
+
+
+class Refresh(Body):
+    refresh_token: str
+
+
+class Logout(Body):
+    refresh_token: str | None = None
+
+
+class SignedIn(Body):
+    """The access token lives 15 minutes; the refresh token 7 days, and works once."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Refreshed(Body):
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Me(Body):
+    user: User
+    session_id: UUID
+    permissions: list[str]
+
+
+class RenewSession(Body):
+    token: str
+
+
+class RenewedSession(Body):
+    expires_at: Timestamp

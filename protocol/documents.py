@@ -1,0 +1,48 @@
+"""Opening a memory's document on a connection."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from protocol.records import Body, Timestamp
+
+FORMAT = "yjs-v1"
+
+
+class OpenDocument(Body):
+    """`epoch` and `offset` are what the device has; without them it gets the whole document."""
+
+    memory_id: UUID
+    epoch: str | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class OpenedDocument(Body, omit_defaults=True):
+    """Apply `snapshot` (if any), then `updates`: the document stands at `offset`."""
+
+    channel: int
+    epoch: str
+    offset: int
+    format: str
+    updates: list[bytes]
+    can_write: bool
+    snapshot: bytes | None = None
+
+
+class CloseDocument(Body):
+    channel: int
+
+
+class CreateDocumentToken(Body):
+    """`expires_in` is in seconds: a minute at the least, thirty days at the most."""
+
+    memory_id: UUID
+    expires_in: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 7 * 86400
+
+
+class DocumentToken(Body):
+    """A token for `/yjs/{memoryId}` alone, for clients that reconnect with what they got."""
+
+    token: str
+    expires_at: Timestamp

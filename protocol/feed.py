@@ -1,0 +1,41 @@
+"""The feed: what changed for an account since a cursor."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from protocol.memories import Memory
+from protocol.records import Body
+
+
+class GetChanges(Body):
+    """`after` is a cursor of an earlier answer or of the welcome; without it all is sent."""
+
+    after: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
+
+
+class Change(Body, omit_defaults=True):
+    """`memory` is there unless it was deleted or the account is no longer a member."""
+
+    kind: Literal["memory"]
+    id: UUID
+    deleted: bool = False
+    memory: Memory | None = None
+
+
+class Changes(Body, omit_defaults=True):
+    """With `more`, ask again from `cursor` at once. With `reset`, forget what is known first:
+    these items are the start of everything."""
+
+    items: list[Change]
+    cursor: str
+    more: bool = False
+    reset: bool = False
+
+
+class FeedChanged(Body):
+    """The body of the event `feed.changed`: a hint that `feed.changes` has news."""
+
+    memory_id: UUID | None = None

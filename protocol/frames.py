@@ -1,0 +1,209 @@
+"""The frames of the `memo.v1` subprotocol, and their codec.
+
+Every WebSocket message is binary: a MessagePack array of frames. A frame is an array whose
+first item is its type. Frames below 16 travel from client to server, the others back.
+The codec does no I/O and knows nothing of connections.
+"""
+
+from typing import Any
+
+import msgspec
+
+from protocol.errors import ErrorCode, MemoError
+
+SUBPROTOCOL = "memo.v1"
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A frame: an array led by its type."""
+
+
+class HelloBody(msgspec.Struct, rename="camel", frozen=True):
+    """Who is calling. `device_id` is stable over restarts of one installed app."""
+
+    token: str
+    device_id: str | None = None
+    client: str | None = None
+
+
+class WelcomeBody(msgspec.Struct, rename="camel", frozen=True):
+    """What the server grants. `cursor` is where `feed.changes` continues from this moment."""
+
+    session_id: str
+    user_id: str
+    cursor: str
+    expires_at: str
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    heartbeat_seconds: float = 25.0
+    version: str = ""
+
+
+class ErrorBody(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Why something was refused. `channel` and `client_seq` name a refused update."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    details: dict[str, Any] | None = None
+    channel: int | None = None
+    client_seq: int | None = None
+
+
+class GoodbyeBody(msgspec.Struct, rename="camel", frozen=True):
+    """The server is about to close. Reconnect after `reconnect_after_ms` milliseconds."""
+
+    reason: str
+    reconnect_after_ms: int
+
+
+class Hello(Frame, tag=0):
+    body: HelloBody
+
+
+class Request(Frame, tag=1):
+    id: int
+    operation: str
+    body: msgspec.Raw
+
+
+class Cancel(Frame, tag=2):
+    id: int
+
+
+class Update(Frame, tag=3):
+    channel: int
+    client_seq: int
+    update: bytes
+
+
+class Awareness(Frame, tag=4):
+    channel: int
+    payload: bytes
+
+
+class Welcome(Frame, tag=16):
+    body: WelcomeBody
+
+
+class Reply(Frame, tag=17):
+    id: int
+    body: Any
+
+
+class Part(Frame, tag=18):
+    id: int
+    body: Any
+
+
+class Error(Frame, tag=19):
+    id: int | None
+    body: ErrorBody
+
+
+class Push(Frame, tag=20):
+    """Updates of others, at consecutive offsets from `offset` on."""
+
+    channel: int
+    offset: int
+    updates: list[bytes]
+
+
+class Ack(Frame, tag=21):
+    """The update is committed at `offset`, or changed nothing and `offset` is the head."""
+
+    channel: int
+    client_seq: int
+    offset: int
+
+
+class AwarenessRelay(Frame, tag=22):
+    channel: int
+    payload: bytes
+
+
+class Event(Frame, tag=23):
+    name: str
+    body: Any
+
+
+class Goodbye(Frame, tag=24):
+    body: GoodbyeBody
+
+
+ClientFrame = Hello | Request | Cancel | Update | Awareness
+ServerFrame = Welcome | Reply | Part | Error | Push | Ack | AwarenessRelay | Event | Goodbye
+
+_CLIENT_TAGS = frozenset(range(5))
+_SERVER_TAGS = frozenset(range(16, 25))
+
+_encoder = msgspec.msgpack.Encoder()
+_client_messages = msgspec.msgpack.Decoder(list[ClientFrame])
+_client_frame = msgspec.msgpack.Decoder(ClientFrame)
+_server_messages = msgspec.msgpack.Decoder(list[ServerFrame])
+_server_frame = msgspec.msgpack.Decoder(ServerFrame)
+_raw_frames = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_items = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_integer = msgspec.msgpack.Decoder(int)
+
+
+def encode(*frames: Frame) -> bytes:
+    """One WebSocket message holding these frames, in order."""
+    return _encoder.encode(frames)
+
+
+def decode_client(message: bytes) -> list[ClientFrame | Error]:
+    """The frames of a client's message.
+
+    A frame of unknown type is left out. A frame that does not fit its type stands as an
+    `Error` (with the request's id where that could be read) and costs its neighbours nothing.
+
+    Raises:
+        MemoError: `invalid_message`, when the message is not an array of frames at all.
+    """
+    try:
+        return list(_client_messages.decode(message))
+    except (msgspec.MsgspecError, RecursionError):
+        return _decode_each(message, _client_frame, _CLIENT_TAGS)
+
+
+def decode_server(message: bytes) -> list[ServerFrame | Error]:
+    """The frames of a server's message, read as `decode_client` reads a client's."""
+    try:
+        return list(_server_messages.decode(message))
+    except (msgspec.MsgspecError, RecursionError):
+        return _decode_each(message, _server_frame, _SERVER_TAGS)
+
+
+def _decode_each(
+    message: bytes, decoder: msgspec.msgpack.Decoder[Any], known: frozenset[int]
+) -> list[Any]:
+    try:
+        raws = _raw_frames.decode(message)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise MemoError(
+            ErrorCode.INVALID_MESSAGE, f"a message is a MessagePack array of frames: {error}"
+        ) from None
+    frames: list[Any] = []
+    for raw in raws:
+        try:
+            frames.append(decoder.decode(raw))
+        except (msgspec.MsgspecError, RecursionError) as error:
+            head = _head(raw)
+            if not head or head[0] in known:
+                request_id = head[1] if len(head) == 2 and head[0] == 1 else None
+                frames.append(
+                    Error(request_id, ErrorBody(ErrorCode.INVALID_MESSAGE.value, str(error)))
+                )
+    return frames
+
+
+def _head(raw: msgspec.Raw) -> list[int]:
+    """The leading integers (type, and id where there is one) of a frame that did not decode."""
+    head: list[int] = []
+    try:
+        for item in _items.decode(raw)[:2]:
+            head.append(_integer.decode(item))
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    return head

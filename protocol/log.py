@@ -1,0 +1,124 @@
+"""Records of the log that pass between the sync layer and whatever stores it.
+
+They are in-process values, not frames: `sync` and `storage` do not import each other, and both
+may import these.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from protocol.memories import Role
+
+WRITERS: frozenset[Role] = frozenset(("owner", "editor"))
+
+
+class Outcome(Enum):
+    """What the commit made of one update."""
+
+    COMMITTED = "committed"
+    LOCKED = "locked"  # another transaction holds the document: try in the next round
+    AGAIN = "again"  # stood beside a refused update of its document: validate it afresh
+    NOT_FOUND = "not_found"
+    GONE = "gone"
+    FORBIDDEN = "forbidden"
+    CLIENT_ID_TAKEN = "client_id_taken"
+    FAILED = "failed"  # the database refused this very update
+
+
+class Author(msgspec.Struct, frozen=True):
+    """Who writes: an account on one of its devices."""
+
+    account_id: UUID
+    device_id: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of a memory's thread, as the document holds it."""
+
+    id: UUID
+    content: str
+    message_type: str
+    user_id: UUID | None
+    parent_message_id: UUID | None
+    metadata: dict[str, Any] | None
+    attachments: list[str] | None
+    is_ai_generated: bool
+    status: str
+    created_at: datetime | None
+
+
+class Projection(msgspec.Struct, frozen=True):
+    """What a document holds, as its rows will say it. `content` has the body under `text`."""
+
+    title: str | None
+    description: str | None
+    content: dict[str, Any]
+    tags: list[str]
+    metadata: dict[str, Any]
+    messages: list[Message]
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """An update to be committed. `claims` are the client ids it is the first to use, each with
+    its owner-to-be (None: the server). `projection` is written in the same transaction."""
+
+    document_id: UUID
+    author: Author
+    payload: bytes
+    claims: tuple[tuple[int, UUID | None], ...] = ()
+    projection: Projection | None = None
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """The answer for one entry, in order. `offset` is None unless it was committed."""
+
+    outcome: Outcome
+    offset: int | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A document's whole content up to `offset`; `state` is what it holds, encoded by `sync`."""
+
+    offset: int
+    payload: bytes
+    state: bytes
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One update of the log with its author, as trimming and history need it."""
+
+    offset: int
+    payload: bytes
+    account_id: UUID | None
+    device_id: str | None
+    written_at: datetime
+
+
+class Authorship(msgspec.Struct, frozen=True):
+    """An author's clocks `[clock_from, clock_to)` of one Yjs client."""
+
+    client: int
+    clock_from: int
+    clock_to: int
+    account_id: UUID | None
+    device_id: str | None
+    written_at: datetime
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a document's log stands, and what it takes to open a room on it."""
+
+    epoch: str
+    head: int
+    projected_offset: int
+    deleted: bool
+    snapshot_offset: int
+    snapshot_bytes: int
+    state: bytes | None
+    tail: Sequence[bytes]
+    clients: dict[int, UUID | None]

@@ -1,0 +1,108 @@
+"""Memories: the plan's requests and replies."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from protocol.records import Body, Json, Pagination, Timestamp
+
+Title = Annotated[str, msgspec.Meta(max_length=255)]
+Description = Annotated[str, msgspec.Meta(max_length=1000)]
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=50)]
+Tags = Annotated[list[Tag], msgspec.Meta(max_length=10)]
+Content = dict[str, Any] | str
+PrivacyLevel = Literal["private", "shared", "public"]
+Role = Literal["owner", "editor", "commenter", "viewer"]
+
+
+class Memory(Body):
+    """A memory as one member sees it.
+
+    `content` carries the body under `text`, beside whatever else the app keeps there. Category,
+    favourite and archived are the member's own. `epoch` and `offset` say how far the document's
+    log goes; the other fields follow it within moments.
+    """
+
+    id: UUID
+    user_id: UUID
+    category_id: UUID | None
+    title: str | None
+    description: str | None
+    content: Json
+    tags: list[str]
+    metadata: Json
+    is_favorite: bool
+    is_archived: bool
+    privacy_level: str
+    role: Role
+    epoch: str
+    offset: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class CreateMemory(Body):
+    """`id` may be made by the client, so that a retry is harmless."""
+
+    id: UUID | None = None
+    title: Title | None = None
+    description: Description | None = None
+    category_id: UUID | None = None
+    content: Content | None = None
+    tags: Tags = []
+    metadata: Json | None = None
+    is_favorite: bool = False
+    is_archived: bool = False
+
+
+class GetMemory(Body):
+    id: UUID
+
+
+class OneMemory(Body):
+    memory: Memory
+
+
+class ListMemories(Body):
+    """`tags` must all be there. `search` looks in title, description, body and tags."""
+
+    category_id: UUID | None = None
+    page: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    search: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    tags: Tags = []
+    is_favorite: bool | None = None
+    is_archived: bool | None = None
+    sort_by: Literal["created_at", "updated_at", "title"] = "updated_at"
+    sort_order: Literal["asc", "desc"] = "desc"
+
+
+class MemoryPage(Body):
+    memories: list[Memory]
+    pagination: Pagination
+
+
+class UpdateMemory(Body):
+    """Fields left out stay as they are; `null` clears one. `content` replaces the whole of it,
+    its `text` as the smallest edit of the body that gives it."""
+
+    id: UUID
+    title: Title | None | UnsetType = UNSET
+    description: Description | None | UnsetType = UNSET
+    category_id: UUID | None | UnsetType = UNSET
+    content: Content | None | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    metadata: Json | None | UnsetType = UNSET
+    is_favorite: bool | UnsetType = UNSET
+    is_archived: bool | UnsetType = UNSET
+
+
+class DeleteMemory(Body):
+    id: UUID
+
+
+class DeletedMemory(Body):
+    id: UUID
+    deleted_at: Timestamp

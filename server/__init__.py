@@ -1,0 +1,1 @@
+"""The composition root: sockets, REST, login, configuration, metrics and the web console."""

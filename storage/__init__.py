@@ -1,0 +1,1 @@
+"""PostgreSQL: accounts, memories, and the log of updates."""
