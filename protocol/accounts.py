@@ -13,7 +13,7 @@ Username = Annotated[str, msgspec.Meta(min_length=3, max_length=30, pattern="^[A
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
-class User(Body):
+class User(Body, frozen=True):
     """An account as its owner sees it."""
 
     id: UUID
@@ -34,7 +34,7 @@ class User(Body):
     updated_at: Timestamp
 
 
-class Register(Body):
+class Register(Body, frozen=True):
     """The password needs 8 characters with a lower- and an upper-case letter, a digit and one
     of `@$!%*?&`."""
 
@@ -45,21 +45,21 @@ class Register(Body):
     username: Username | None = None
 
 
-class Login(Body):
+class Login(Body, frozen=True):
     email: Email
     password: Password
     remember_me: bool = False
 
 
-class Refresh(Body):
+class Refresh(Body, frozen=True):
     refresh_token: str
 
 
-class Logout(Body):
+class Logout(Body, frozen=True):
     refresh_token: str | None = None
 
 
-class SignedIn(Body):
+class SignedIn(Body, frozen=True):
     """The access token lives 15 minutes; the refresh token 7 days, and works once."""
 
     user: User
@@ -68,21 +68,21 @@ class SignedIn(Body):
     expires_in: int
 
 
-class Refreshed(Body):
+class Refreshed(Body, frozen=True):
     access_token: str
     refresh_token: str
     expires_in: int
 
 
-class Me(Body):
+class Me(Body, frozen=True):
     user: User
     session_id: UUID
     permissions: list[str]
 
 
-class RenewSession(Body):
+class RenewSession(Body, frozen=True):
     token: str
 
 
-class RenewedSession(Body):
+class RenewedSession(Body, frozen=True):
     expires_at: Timestamp

@@ -10,7 +10,7 @@ from protocol.records import Body, Timestamp
 FORMAT = "yjs-v1"
 
 
-class OpenDocument(Body):
+class OpenDocument(Body, frozen=True):
     """`epoch` and `offset` are what the device has; without them it gets the whole document."""
 
     memory_id: UUID
@@ -18,7 +18,7 @@ class OpenDocument(Body):
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-class OpenedDocument(Body, omit_defaults=True):
+class OpenedDocument(Body, omit_defaults=True, frozen=True):
     """Apply `snapshot` (if any), then `updates`: the document stands at `offset`."""
 
     channel: int
@@ -30,18 +30,18 @@ class OpenedDocument(Body, omit_defaults=True):
     snapshot: bytes | None = None
 
 
-class CloseDocument(Body):
+class CloseDocument(Body, frozen=True):
     channel: int
 
 
-class CreateDocumentToken(Body):
+class CreateDocumentToken(Body, frozen=True):
     """`expires_in` is in seconds: a minute at the least, thirty days at the most."""
 
     memory_id: UUID
     expires_in: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 7 * 86400
 
 
-class DocumentToken(Body):
+class DocumentToken(Body, frozen=True):
     """A token for `/yjs/{memoryId}` alone, for clients that reconnect with what they got."""
 
     token: str

@@ -9,14 +9,14 @@ from protocol.memories import Memory
 from protocol.records import Body
 
 
-class GetChanges(Body):
+class GetChanges(Body, frozen=True):
     """`after` is a cursor of an earlier answer or of the welcome; without it all is sent."""
 
     after: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
 
 
-class Change(Body, omit_defaults=True):
+class Change(Body, omit_defaults=True, frozen=True):
     """`memory` is there unless it was deleted or the account is no longer a member."""
 
     kind: Literal["memory"]
@@ -25,7 +25,7 @@ class Change(Body, omit_defaults=True):
     memory: Memory | None = None
 
 
-class Changes(Body, omit_defaults=True):
+class Changes(Body, omit_defaults=True, frozen=True):
     """With `more`, ask again from `cursor` at once. With `reset`, forget what is known first:
     these items are the start of everything."""
 
@@ -35,7 +35,7 @@ class Changes(Body, omit_defaults=True):
     reset: bool = False
 
 
-class FeedChanged(Body):
+class FeedChanged(Body, frozen=True):
     """The body of the event `feed.changed`: a hint that `feed.changes` has news."""
 
     memory_id: UUID | None = None

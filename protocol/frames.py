@@ -57,51 +57,69 @@ class GoodbyeBody(msgspec.Struct, rename="camel", frozen=True):
     reconnect_after_ms: int
 
 
-class Hello(Frame, tag=0):
+class Hello(Frame, tag=0, frozen=True):
+    """The first frame of a connection, within ten seconds of its start."""
+
     body: HelloBody
 
 
-class Request(Frame, tag=1):
+class Request(Frame, tag=1, frozen=True):
+    """Calls an operation. The client chooses `id`; the answer names it."""
+
     id: int
     operation: str
     body: msgspec.Raw
 
 
-class Cancel(Frame, tag=2):
+class Cancel(Frame, tag=2, frozen=True):
+    """Gives up on a request; it is answered `cancelled` unless it is done already."""
+
     id: int
 
 
-class Update(Frame, tag=3):
+class Update(Frame, tag=3, frozen=True):
+    """An edit of an open document. `client_seq` names it in its ack or error."""
+
     channel: int
     client_seq: int
     update: bytes
 
 
-class Awareness(Frame, tag=4):
+class Awareness(Frame, tag=4, frozen=True):
+    """The sender's presence in an open document, in y-protocols' awareness encoding."""
+
     channel: int
     payload: bytes
 
 
-class Welcome(Frame, tag=16):
+class Welcome(Frame, tag=16, frozen=True):
+    """The answer to hello: from here on the server takes everything else."""
+
     body: WelcomeBody
 
 
-class Reply(Frame, tag=17):
+class Reply(Frame, tag=17, frozen=True):
+    """The one answer of a request that succeeded."""
+
     id: int
     body: Any
 
 
-class Part(Frame, tag=18):
+class Part(Frame, tag=18, frozen=True):
+    """A piece of a longer answer; the reply comes after the last."""
+
     id: int
     body: Any
 
 
-class Error(Frame, tag=19):
+class Error(Frame, tag=19, frozen=True):
+    """A refusal. `id` is the request's, or nil when it was no request that was refused."""
+
     id: int | None
     body: ErrorBody
 
 
-class Push(Frame, tag=20):
+class Push(Frame, tag=20, frozen=True):
     """Updates of others, at consecutive offsets from `offset` on."""
 
     channel: int
@@ -109,7 +127,7 @@ class Push(Frame, tag=20):
     updates: list[bytes]
 
 
-class Ack(Frame, tag=21):
+class Ack(Frame, tag=21, frozen=True):
     """The update is committed at `offset`, or changed nothing and `offset` is the head."""
 
     channel: int
@@ -117,22 +135,31 @@ class Ack(Frame, tag=21):
     offset: int
 
 
-class AwarenessRelay(Frame, tag=22):
+class AwarenessRelay(Frame, tag=22, frozen=True):
+    """The presence of others in an open document."""
+
     channel: int
     payload: bytes
 
 
-class Event(Frame, tag=23):
+class Event(Frame, tag=23, frozen=True):
+    """A hint that nobody asked for; `name` is one of the declared events."""
+
     name: str
     body: Any
 
 
-class Goodbye(Frame, tag=24):
+class Goodbye(Frame, tag=24, frozen=True):
+    """The last frame before the server closes the connection."""
+
     body: GoodbyeBody
 
 
 ClientFrame = Hello | Request | Cancel | Update | Awareness
 ServerFrame = Welcome | Reply | Part | Error | Push | Ack | AwarenessRelay | Event | Goodbye
+
+# msgspec reports text that is not UTF-8, and too deep a nesting, as Python does.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _CLIENT_TAGS = frozenset(range(5))
 _SERVER_TAGS = frozenset(range(16, 25))
@@ -163,7 +190,7 @@ def decode_client(message: bytes) -> list[ClientFrame | Error]:
     """
     try:
         return list(_client_messages.decode(message))
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         return _decode_each(message, _client_frame, _CLIENT_TAGS)
 
 
@@ -171,7 +198,7 @@ def decode_server(message: bytes) -> list[ServerFrame | Error]:
     """The frames of a server's message, read as `decode_client` reads a client's."""
     try:
         return list(_server_messages.decode(message))
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         return _decode_each(message, _server_frame, _SERVER_TAGS)
 
 
@@ -180,7 +207,7 @@ def _decode_each(
 ) -> list[Any]:
     try:
         raws = _raw_frames.decode(message)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise MemoError(
             ErrorCode.INVALID_MESSAGE, f"a message is a MessagePack array of frames: {error}"
         ) from None
@@ -188,7 +215,7 @@ def _decode_each(
     for raw in raws:
         try:
             frames.append(decoder.decode(raw))
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except _UNREADABLE as error:
             head = _head(raw)
             if not head or head[0] in known:
                 request_id = head[1] if len(head) == 2 and head[0] == 1 else None
@@ -204,6 +231,6 @@ def _head(raw: msgspec.Raw) -> list[int]:
     try:
         for item in _items.decode(raw)[:2]:
             head.append(_integer.decode(item))
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         pass
     return head

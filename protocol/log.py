@@ -65,13 +65,15 @@ class Projection(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """An update to be committed. `claims` are the client ids it is the first to use, each with
-    its owner-to-be (None: the server). `projection` is written in the same transaction."""
+    its owner-to-be (None: the server). `projection` is written in the same transaction if the
+    update lands right behind `base`, the offset that the projection was made at."""
 
     document_id: UUID
     author: Author
     payload: bytes
     claims: tuple[tuple[int, UUID | None], ...] = ()
     projection: Projection | None = None
+    base: int = 0
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ PrivacyLevel = Literal["private", "shared", "public"]
 Role = Literal["owner", "editor", "commenter", "viewer"]
 
 
-class Memory(Body):
+class Memory(Body, frozen=True):
     """A memory as one member sees it.
 
     `content` carries the body under `text`, beside whatever else the app keeps there. Category,
@@ -43,7 +43,7 @@ class Memory(Body):
     updated_at: Timestamp
 
 
-class CreateMemory(Body):
+class CreateMemory(Body, frozen=True):
     """`id` may be made by the client, so that a retry is harmless."""
 
     id: UUID | None = None
@@ -57,15 +57,15 @@ class CreateMemory(Body):
     is_archived: bool = False
 
 
-class GetMemory(Body):
+class GetMemory(Body, frozen=True):
     id: UUID
 
 
-class OneMemory(Body):
+class OneMemory(Body, frozen=True):
     memory: Memory
 
 
-class ListMemories(Body):
+class ListMemories(Body, frozen=True):
     """`tags` must all be there. `search` looks in title, description, body and tags."""
 
     category_id: UUID | None = None
@@ -79,12 +79,12 @@ class ListMemories(Body):
     sort_order: Literal["asc", "desc"] = "desc"
 
 
-class MemoryPage(Body):
+class MemoryPage(Body, frozen=True):
     memories: list[Memory]
     pagination: Pagination
 
 
-class UpdateMemory(Body):
+class UpdateMemory(Body, frozen=True):
     """Fields left out stay as they are; `null` clears one. `content` replaces the whole of it,
     its `text` as the smallest edit of the body that gives it."""
 
@@ -99,10 +99,10 @@ class UpdateMemory(Body):
     is_archived: bool | UnsetType = UNSET
 
 
-class DeleteMemory(Body):
+class DeleteMemory(Body, frozen=True):
     id: UUID
 
 
-class DeletedMemory(Body):
+class DeletedMemory(Body, frozen=True):
     id: UUID
     deleted_at: Timestamp

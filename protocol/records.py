@@ -15,11 +15,11 @@ class Body(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """A request's or reply's body: a map with camelCase keys. Unknown keys are ignored."""
 
 
-class Empty(Body):
+class Empty(Body, frozen=True):
     """A body with nothing in it."""
 
 
-class Pagination(Body):
+class Pagination(Body, frozen=True):
     """Where a page stands. Pages count from 1."""
 
     page: int
@@ -31,3 +31,8 @@ class Pagination(Body):
 def timestamp(moment: datetime) -> str:
     """`moment` (aware) as RFC 3339 in UTC with milliseconds, the only form on the wire."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def timestamp_of(seconds: float) -> str:
+    """Unix `seconds` in the same form."""
+    return timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,103 @@
+# Runs with GNU make 3.81 (macOS) and later. A second run of any goal does only what is stale.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WEB := server/web
+CLIENT := protocol/javascript
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+
+WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
+	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test test-python test-javascript check format docs bench clean console
+
+help: ## Show this list
+	@echo "Memory App backend"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+run: .venv/run.stamp console ## Set up what is needed and serve on http://127.0.0.1:8000
+	@$(BIN)/memo serve
+
+setup: .venv/dev.stamp $(CLIENT)/node_modules/.stamp console ## Install everything for development
+
+test: test-python test-javascript ## Run all tests
+
+test-python: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(WEB)/dist/.stamp
+	@echo "Running the Python and browser tests..."
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-javascript: $(CLIENT)/node_modules/.stamp
+	@echo "Running the tests of the JavaScript client..."
+	@cd $(CLIENT) && npm test --silent
+
+check: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(WEB)/node_modules/.stamp ## Check format, lint, types, layers and generated files
+	@echo "Format..."          && $(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
+	@echo "Lint..."            && $(BIN)/ruff check --quiet .
+	@echo "Types..."           && $(BIN)/mypy --no-error-summary
+	@echo "Layers..."          && $(BIN)/lint-imports --no-timing > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
+	@echo "Generated files..." && $(BIN)/python -m protocol.schema --check
+	@echo "TypeScript..."      && (cd $(CLIENT) && npm run --silent typecheck) && (cd $(WEB) && npm run --silent typecheck)
+	@echo "All checks passed."
+
+format: .venv/dev.stamp ## Format the Python code and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+docs: .venv/run.stamp ## Write the generated reference: docs/ and the TypeScript types
+	@$(BIN)/python -m protocol.schema
+
+bench: .venv/dev.stamp ## Measure the server on this machine
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove everything that was installed or built; your data stays
+	rm -rf .venv build *.egg-info $(WEB)/node_modules $(WEB)/dist $(CLIENT)/node_modules $(CLIENT)/dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Python
+
+.venv/made.stamp:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and there is no '$(PYTHON)'. Install it, or name it: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.11"; exit 1; }
+	@echo "Making a Python environment in .venv..."
+	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; rm -rf .venv; exit 1; }
+	@touch $@
+
+.venv/run.stamp: .venv/made.stamp pyproject.toml constraints.txt
+	@echo "Installing Python packages (first run: about a minute)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/made.stamp pyproject.toml constraints.txt
+	@echo "Installing Python packages for development (first run: about a minute)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/run.stamp
+
+# JavaScript
+
+NODE_20 := node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null
+NODE_IS_MISSING := Node.js 20 or later is needed (https://nodejs.org)
+
+console:
+	@if $(NODE_20); then \
+		$(MAKE) --no-print-directory $(WEB)/dist/.stamp; \
+	else \
+		echo "$(NODE_IS_MISSING) to build the web console. Going on without it."; \
+	fi
+
+$(CLIENT)/node_modules/.stamp: $(CLIENT)/package.json $(CLIENT)/package-lock.json
+	@$(NODE_20) || { echo "$(NODE_IS_MISSING)."; exit 1; }
+	@echo "Installing the packages of the JavaScript client..."
+	@cd $(CLIENT) && $(NPM_CI)
+	@touch $@
+
+$(WEB)/node_modules/.stamp: $(WEB)/package.json $(WEB)/package-lock.json
+	@$(NODE_20) || { echo "$(NODE_IS_MISSING)."; exit 1; }
+	@echo "Installing the packages of the web console..."
+	@cd $(WEB) && $(NPM_CI)
+	@touch $@
+
+$(WEB)/dist/.stamp: $(WEB)/node_modules/.stamp $(WEB_SOURCES)
+	@echo "Building the web console..."
+	@cd $(WEB) && npm run --silent build
+	@touch $@

@@ -1,0 +1,31 @@
+"""Every event the server may send, declared once, as operations are.
+
+An event is a hint that comes by itself, in a frame of its own. It may be lost with a connection:
+whatever it hints at can be asked for.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from protocol import feed
+from protocol.records import Body
+
+Content = TypeVar("Content", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[Content]):
+    """A name and the body that comes with it."""
+
+    name: str
+    body: type[Content]
+    summary: str
+
+
+FEED_CHANGED = Event(
+    "feed.changed",
+    feed.FeedChanged,
+    "Something the account follows has changed; ask `feed.changes` from the last cursor.",
+)
+
+EVENTS: tuple[Event[Any], ...] = (FEED_CHANGED,)

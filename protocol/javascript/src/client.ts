@@ -1,0 +1,261 @@
+import { Backoff } from "./backoff.js";
+import { Call, type CallOptions, type Operation, type RequestOf, type ResponseOf } from "./call.js";
+import { Connection, type ConnectionOwner, type Loss } from "./connection.js";
+import type { MemoryDocument } from "./document.js";
+import { Emitter } from "./emitter.js";
+import { MemoError } from "./errors.js";
+import { Library } from "./library.js";
+import { Renewal } from "./renewal.js";
+import { MemoryStore, type DocumentStore } from "./store.js";
+import { closeCodes, type Events, type WelcomeBody } from "./types.js";
+
+/**
+ * `offline`: no connection, the next try is waited for. `closed`: no further try will be made,
+ * because of `close()` or because the server said not to come back; `error` says why.
+ */
+export type ConnectionStatus = "offline" | "connecting" | "online" | "closed";
+
+/** Where the client gets its access tokens. */
+export interface Credentials {
+  /**
+   * A fresh access token. `force`: the last one was refused, get another. Rejects with
+   * `MemoError` `session_ended` when signed out; any other rejection is tried again later.
+   */
+  getToken(force?: boolean): Promise<string>;
+}
+
+export interface ClientOptions {
+  /** `wss://host/ws` */
+  url: string;
+  credentials: Credentials;
+  /** Stays the same over restarts of one installed app. */
+  deviceId?: string;
+  /** Name and version of the app, for the server's logs. */
+  client?: string;
+  /** Default: a `MemoryStore`, which does not survive a restart. */
+  store?: DocumentStore;
+  /** Default: the global one. */
+  WebSocket?: typeof WebSocket;
+}
+
+export type ClientEvent = { [Name in keyof Events]: { name: Name; body: Events[Name] } }[keyof Events];
+
+export interface ClientEvents {
+  status: ConnectionStatus;
+  event: ClientEvent;
+  /** The account has to sign in again. The client is closed; the store is not touched. */
+  "session-ended": MemoError;
+}
+
+const unauthorized = 4401;
+const sessionEnded = 4411;
+const maxWaitingCalls = 256;
+/** A connection that lived this long was a success, and the next loss starts with short waits. */
+const stableMs = 10_000;
+const wakeProbeMs = 5_000;
+const tokenLimitMs = 30_000;
+
+/** One device's connection to the server, kept alive; its calls, and its documents. */
+export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwner {
+  readonly #options: ClientOptions;
+  readonly #library: Library;
+  readonly #renewal: Renewal;
+  readonly #backoff = new Backoff(300, 30_000);
+  readonly #waiting = new Set<{ send(connection: Connection): void; fail(error: MemoError): void }>();
+  readonly #wake = () => this.#woken();
+  #status: ConnectionStatus = "offline";
+  #connection?: Connection;
+  #retry?: ReturnType<typeof setTimeout>;
+  /** Counts the attempts to connect; a token that comes for an earlier one is let go. */
+  #turn = 0;
+  #forced = false;
+  #onlineSince = 0;
+
+  /** Where `feed.changes` continues from: the cursor of the last welcome. */
+  cursor?: string;
+  /** Why the last connection ended, until the next welcome. */
+  error?: MemoError;
+
+  /** Throws `MemoError` `invalid_request` if `url` is no WebSocket address. */
+  constructor(options: ClientOptions) {
+    super();
+    if (!/^wss?:\/\//.test(options.url)) {
+      throw new MemoError("invalid_request", `url: ${options.url} does not start with ws(s)://`);
+    }
+    this.#options = options;
+    this.#library = new Library(options.store ?? new MemoryStore());
+    this.#renewal = new Renewal(options.credentials, (error) => this.#stop(error));
+  }
+
+  get status(): ConnectionStatus {
+    return this.#status;
+  }
+
+  /** Connects, and reconnects whenever the connection is lost, until `close`. */
+  connect(): void {
+    if (this.#status !== "offline" && this.#status !== "closed") return;
+    // In React Native there is a `window` without events, and in Node none.
+    globalThis.addEventListener?.("online", this.#wake);
+    globalThis.document?.addEventListener("visibilitychange", this.#wake);
+    this.#forced = false;
+    this.#begin();
+  }
+
+  /** Disconnects. Open documents stay usable, and their edits in the store. */
+  close(): void {
+    this.#connection?.close();
+    this.#halt(new MemoError("unavailable", "The client was closed."));
+  }
+
+  /**
+   * Calls an operation of the server. Without a connection the call waits for one, as long as its
+   * time limit (30 s) lets it. Rejects with `MemoError`: the server's, or `timeout`, `cancelled`,
+   * `too_large`, `busy` (256 calls wait already), or `unavailable` (the connection was lost before
+   * the reply, and whether the server acted on it is unknown; or the client is closed).
+   */
+  async call<K extends Operation>(
+    operation: K,
+    body: RequestOf<K>,
+    options: CallOptions = {},
+  ): Promise<ResponseOf<K>> {
+    if (this.#status === "closed") throw new MemoError("unavailable", "The client is closed.");
+    if (this.#waiting.size >= maxWaitingCalls) throw new MemoError("busy");
+    const response = await new Promise<ResponseOf<K>>((resolve, reject) => {
+      const call = new Call(operation, body, options, (error, answer) => {
+        // An aborted signal settles the call before it has its name.
+        queueMicrotask(() => this.#waiting.delete(call));
+        if (error) reject(error);
+        else resolve(answer!);
+      });
+      if (this.#status === "online") call.send(this.#connection!);
+      else if (!call.settled) this.#waiting.add(call);
+    });
+    // Edits that were made before the server knew the memory can go now.
+    if (operation === "memories.create") {
+      this.#library.revive((response as ResponseOf<"memories.create">).memory.id);
+    }
+    return response;
+  }
+
+  /**
+   * A memory's document, with what this device has of it; what the server has follows when online
+   * (`synced`). Everyone who opens a memory gets the same object and has to `close` it. Rejects
+   * with `MemoError` `store_failed`.
+   */
+  open(memoryId: string): Promise<MemoryDocument> {
+    return this.#library.open(memoryId);
+  }
+
+  /** The ids of memories with edits that no server has acked. Sent with each new connection. */
+  pendingDocuments(): Promise<string[]> {
+    return this.#library.pending();
+  }
+
+  /** For the connection only. */
+  welcomed(connection: Connection, welcome: WelcomeBody): void {
+    this.#forced = false;
+    this.#onlineSince = Date.now();
+    this.cursor = welcome.cursor;
+    this.error = undefined;
+    this.#renewal.start(connection, welcome.expiresAt);
+    this.#become("online");
+    if (this.#connection !== connection) return;
+    for (const call of [...this.#waiting]) call.send(connection);
+    this.#waiting.clear();
+    this.#library.attach(connection);
+  }
+
+  /** For the connection only. */
+  event(name: string, body: unknown): void {
+    this.emit("event", { name, body } as ClientEvent);
+  }
+
+  /** For the connection only. */
+  lost(_connection: Connection, { code, error, reconnectAfterMs }: Loss): void {
+    if (Date.now() - this.#onlineSince > stableMs) this.#backoff.reset();
+    this.error = error;
+    this.#disconnect();
+    if (code === unauthorized && !this.#forced) {
+      this.#forced = true;
+      this.#begin();
+    } else if (code === unauthorized || code === sessionEnded) this.#stop(error);
+    else if (closeCodes[code]?.reconnect ?? true) this.#later(reconnectAfterMs);
+    else this.#halt(error);
+  }
+
+  #begin(): void {
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    this.#become("connecting");
+    void this.#dial(++this.#turn);
+  }
+
+  async #dial(turn: number): Promise<void> {
+    const { url, credentials, deviceId, client, WebSocket } = this.#options;
+    try {
+      const token = await within(tokenLimitMs, credentials.getToken(this.#forced));
+      if (turn !== this.#turn) return;
+      const hello = { token, deviceId, client };
+      this.#connection = new Connection(WebSocket ?? globalThis.WebSocket, url, hello, this);
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      this.error = MemoError.from(error, "unavailable");
+      if (this.error.code === "session_ended") this.#stop(this.error);
+      else this.#later();
+    }
+  }
+
+  /** Tries again after a while: the server's wish, spread a little, or the next backoff. */
+  #later(afterMs?: number): void {
+    const delay = afterMs === undefined ? this.#backoff.next() : afterMs * (1 + Math.random() / 4);
+    this.#retry = setTimeout(() => this.#begin(), delay);
+    this.#become("offline");
+  }
+
+  /** The network is back, or the page is seen again: no reason to wait any longer. */
+  #woken(): void {
+    if (globalThis.document?.visibilityState === "hidden") return;
+    if (this.#status === "online") this.#connection?.probe(wakeProbeMs);
+    else if (this.#retry !== undefined) this.#begin();
+  }
+
+  /** The account has to sign in again. */
+  #stop(error: MemoError): void {
+    this.#connection?.close();
+    this.#halt(error);
+    this.emit("session-ended", error);
+  }
+
+  /** No connection, and no further try. */
+  #halt(error: MemoError): void {
+    this.#turn += 1;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    globalThis.removeEventListener?.("online", this.#wake);
+    globalThis.document?.removeEventListener("visibilitychange", this.#wake);
+    this.error = error;
+    this.#disconnect();
+    for (const call of [...this.#waiting]) call.fail(error);
+    this.#waiting.clear();
+    this.#become("closed");
+  }
+
+  #disconnect(): void {
+    this.#connection = undefined;
+    this.#renewal.stop();
+    this.#library.detach();
+  }
+
+  #become(status: ConnectionStatus): void {
+    if (this.#status === status) return;
+    this.#status = status;
+    this.emit("status", status);
+  }
+}
+
+function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new MemoError("timeout")), limitMs);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,20 @@
+export { type CallOptions } from "./call.js";
+export {
+  MemoryClient,
+  type ClientEvents,
+  type ClientOptions,
+  type ConnectionStatus,
+  type Credentials,
+} from "./client.js";
+export { MemoryDocument, type DocumentEvents, type SyncState } from "./document.js";
+export { Emitter } from "./emitter.js";
+export { MemoError } from "./errors.js";
+export { IndexedDbStore } from "./indexeddb.js";
+export {
+  MemoryStore,
+  type DocumentChange,
+  type DocumentStore,
+  type PendingEdit,
+  type StoredDocument,
+} from "./store.js";
+export * from "./types.js";

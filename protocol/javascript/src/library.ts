@@ -1,0 +1,108 @@
+import type { Connection } from "./connection.js";
+import { MemoryDocument } from "./document.js";
+import { MemoError } from "./errors.js";
+import type { DocumentStore } from "./store.js";
+
+/** How many documents send what was left unsent at once after a reconnect. */
+const lanes = 4;
+const sendLimitMs = 30_000;
+
+interface Holding {
+  references: number;
+  /** There once it is loaded. */
+  document?: MemoryDocument;
+  loading: Promise<MemoryDocument>;
+}
+
+/** The open documents of one device, one object for each memory. */
+export class Library {
+  readonly #store: DocumentStore;
+  readonly #holdings = new Map<string, Holding>();
+  #connection?: Connection;
+
+  constructor(store: DocumentStore) {
+    this.#store = store;
+  }
+
+  /** Rejects with `MemoError` `store_failed`. */
+  open(id: string): Promise<MemoryDocument> {
+    let holding = this.#holdings.get(id);
+    if (!holding) {
+      const loading = this.#load(id);
+      holding = { references: 0, loading };
+      this.#holdings.set(id, holding);
+    }
+    holding.references += 1;
+    return holding.loading;
+  }
+
+  pending(): Promise<string[]> {
+    return this.#store.pending();
+  }
+
+  /** Online: opens at the server what is open here, and sends what earlier sessions left. */
+  attach(connection: Connection): void {
+    this.#connection = connection;
+    for (const { document } of this.#holdings.values()) document?.attach(connection);
+    void this.#sendPending(connection);
+  }
+
+  detach(): void {
+    this.#connection = undefined;
+    for (const { document } of this.#holdings.values()) document?.detach();
+  }
+
+  /** The server has come to know a memory that it may have refused before. */
+  revive(id: string): void {
+    const document = this.#holdings.get(id)?.document;
+    if (document?.sync.state === "refused") document.retry();
+    else if (!document && this.#connection) void this.#sendPending(this.#connection);
+  }
+
+  async #load(id: string): Promise<MemoryDocument> {
+    try {
+      const stored = await this.#store.load(id);
+      const document = new MemoryDocument(id, this.#store, stored, () => this.#release(document));
+      this.#holdings.get(id)!.document = document;
+      if (this.#connection) document.attach(this.#connection);
+      return document;
+    } catch (error) {
+      this.#holdings.delete(id);
+      throw MemoError.from(error, "store_failed");
+    }
+  }
+
+  async #release(document: MemoryDocument): Promise<void> {
+    const id = document.memoryId;
+    const holding = this.#holdings.get(id);
+    if (holding?.document !== document || holding.references === 0) return;
+    holding.references -= 1;
+    if (holding.references > 0) return;
+    await document.rest();
+    // It may have been opened again, or closed by another's release, in the meantime.
+    if (holding.references > 0 || this.#holdings.get(id) !== holding) return;
+    this.#holdings.delete(id);
+    document.destroy();
+  }
+
+  async #sendPending(connection: Connection): Promise<void> {
+    const ids = await this.#store.pending().catch(() => []);
+    const send = async () => {
+      for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+        if (this.#connection !== connection) return;
+        if (!this.#holdings.has(id)) await this.#sendUnsent(id);
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, send));
+  }
+
+  async #sendUnsent(id: string): Promise<void> {
+    try {
+      const document = await this.open(id);
+      await document.settled(sendLimitMs);
+      await document.close();
+    } catch {
+      // A store that cannot be read: whoever opens the document will be told.
+    }
+  }
+}

@@ -1,0 +1,154 @@
+"""Example bodies, made from the structs so that they always fit them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import inspect as mi
+
+from protocol.schema.shapes import FrameShape, Struct, plain
+
+_MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
+_USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
+_CURSOR = "3f6c2a9d.184467"
+_EMPTY_UPDATE = "AAA="
+
+# What a field is called says what may stand in it. A name after a struct's is for that alone.
+# An optional field is shown when its name is here.
+_SAMPLES: Mapping[str, Any] = {
+    "id": _MEMORY,
+    "memoryId": _MEMORY,
+    "userId": _USER,
+    "User.id": _USER,
+    "sessionId": "0192f0be-5c21-7d08-b6f4-2e7a9c1d3b58",
+    "categoryId": "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16",
+    "epoch": "5b0f9c1e-3d7a-4e62-8f14-9a6c2b7d0e35",
+    "offset": 42,
+    "OpenDocument.offset": 41,
+    "channel": 3,
+    "clientSeq": 7,
+    "format": "yjs-v1",
+    "updates": [_EMPTY_UPDATE],
+    "snapshot": _EMPTY_UPDATE,
+    "update": _EMPTY_UPDATE,
+    "payload": _EMPTY_UPDATE,
+    "canWrite": True,
+    "title": "Lisbon, day two",
+    "description": "Before the flight home",
+    "content": {"text": "Pastéis, then the tram."},
+    "tags": ["travel", "lisbon"],
+    "metadata": {"source": "phone"},
+    "isFavorite": True,
+    "privacyLevel": "private",
+    "role": "owner",
+    "User.role": "user",
+    "kind": "memory",
+    "memory": None,
+    "search": "tram",
+    "page": 1,
+    "limit": 20,
+    "total": 1,
+    "totalPages": 1,
+    "after": _CURSOR,
+    "cursor": _CURSOR,
+    "deletedAt": "2026-02-01T09:00:00.000Z",
+    "expiresAt": "2026-01-31T08:45:00.000Z",
+    "token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
+    "accessToken": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
+    "refreshToken": "mV3rXq0cT8yJ2kZ5nB7wL4sD9fH1gA6pE0uR",
+    "expiresIn": 900,
+    "CreateDocumentToken.expiresIn": 86400,
+    "permissions": ["read:memories", "write:memories", "delete:memories"],
+    "email": "ada@example.com",
+    "password": "Analytical-1843!",
+    "username": "ada",
+    "firstName": "Ada",
+    "lastName": "Lovelace",
+    "timezone": "Europe/Lisbon",
+    "language": "en",
+    "themePreference": "system",
+    "isVerified": False,
+    "isActive": True,
+    "rememberMe": True,
+    "keys": [{"kty": "RSA", "kid": "2026-01", "use": "sig", "alg": "RS256", "e": "AQAB"}],
+    "status": "healthy",
+    "Readiness.status": "ready",
+    "version": "1.0.0",
+    "uptime": 86400.5,
+    "database": "healthy",
+    "code": "invalid_request",
+    "message": "`email` is not an e-mail address: write it as name@example.com",
+    "details": {"email": "not an e-mail address: write it as name@example.com"},
+    "deviceId": "adas-phone",
+    "client": "memory-app-ios/1.4",
+    "reason": "restart",
+    "reconnectAfterMs": 1500,
+}
+
+# The example of an error is a refused request, which names no update; that of an opened document
+# is one the device has seen before.
+_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot"})
+
+
+def example(struct: Struct) -> dict[str, Any]:
+    """A body of `struct` as JSON has it: bytes are in base64."""
+    info = mi.type_info(struct)
+    assert isinstance(info, mi.StructType)
+    body: dict[str, Any] = {}
+    for field in info.fields:
+        name = field.encode_name
+        special = f"{struct.__name__}.{name}"
+        shown = field.required or name in _SAMPLES or special in _SAMPLES
+        if shown and special not in _LEFT_OUT:
+            body[name] = _value(field.type, _SAMPLES.get(special, _SAMPLES.get(name)))
+    return body
+
+
+def frame_example(shape: FrameShape) -> list[Any]:
+    """A frame as JSON has it."""
+    named = {"id": 7, "operation": "account.me", "name": "feed.changed"}
+    items = (named.get(item.name, _SAMPLES.get(item.name)) for item in shape.items)
+    return [
+        shape.number,
+        *(_value(item.type, sample) for item, sample in zip(shape.items, items, strict=True)),
+    ]
+
+
+def _value(kind: mi.Type, sample: Any) -> Any:
+    if isinstance(kind, mi.Metadata) and sample is None:
+        examples = (kind.extra_json_schema or {}).get("examples")
+        if examples:
+            return examples[0]
+    kind = plain(kind)
+    match kind:
+        case mi.StructType():
+            return example(kind.cls)
+        case mi.UnionType():
+            return _option(kind, sample)
+        case mi.ListType() if sample is None:
+            return [_value(kind.item_type, None)]
+        case mi.LiteralType():
+            return sample if sample in kind.values else kind.values[0]
+    return sample if sample is not None else _PLAIN.get(type(kind))
+
+
+def _option(kind: mi.UnionType, sample: Any) -> Any:
+    """The sample, or the struct among the options, or null."""
+    if sample is not None:
+        return sample
+    for option in kind.types:
+        if isinstance(plain(option), mi.StructType):
+            return _value(option, None)
+    return None
+
+
+_PLAIN: Mapping[type[mi.Type], Any] = {
+    mi.BoolType: False,
+    mi.IntType: 1,
+    mi.FloatType: 1.0,
+    mi.StrType: "text",
+    mi.BytesType: _EMPTY_UPDATE,
+    mi.UUIDType: _MEMORY,
+    mi.DictType: {},
+    mi.AnyType: {},
+    mi.RawType: {},
+}

@@ -1,0 +1,136 @@
+"""The words of the reference that no declaration holds: what this is, and how to begin."""
+
+from protocol.frames import SUBPROTOCOL
+from protocol.schema.blocks import Code, Paragraph, Section, Table
+
+_SIGN_IN = """\
+curl http://127.0.0.1:8000/api/auth/register \\
+  --json '{"email": "ada@example.com", "password": "Analytical-1843!",
+           "firstName": "Ada", "lastName": "Lovelace"}'"""
+
+_JAVASCRIPT = """\
+import { IndexedDbStore, MemoryClient } from "@memory-app/client";
+
+const client = new MemoryClient({
+  url: "ws://127.0.0.1:8000/ws",
+  credentials: { getToken: async () => accessToken },
+  store: await IndexedDbStore.open("memories"),
+});
+client.connect();
+
+const { memory } = await client.call("memories.create", { title: "Lisbon" });
+const document = await client.open(memory.id);
+document.doc.getText("content").insert(0, "Pastéis at the corner.");
+document.on("sync", ({ state }) => console.log(state)); // "saved": on disk"""
+
+_PYTHON = """\
+from protocol.client import Client
+from protocol.memories import CreateMemory
+from protocol.operations import MEMORIES_CREATE
+
+async with Client("ws://127.0.0.1:8000/ws", token=access_token) as client:
+    await client.connected()
+    made = await client.call(MEMORIES_CREATE, CreateMemory(title="Lisbon"))
+    document = await client.open(made.memory.id)
+    document.text += "Pastéis at the corner."
+    await document.saved(timeout=10)  # committed to disk"""
+
+_YJS = """\
+import { WebsocketProvider } from "y-websocket";
+
+const provider = new WebsocketProvider("ws://127.0.0.1:8000/yjs", memoryId, doc, {
+  params: { token }, // an access token, or one from documents.token
+});"""
+
+
+def overview() -> Section:
+    """What there is, and what it promises."""
+    return Section(
+        "Overview",
+        (
+            Paragraph(
+                "A realtime sync server for memories: every device keeps a copy, edits it online"
+                " or not, and all copies converge. One WebSocket carries everything but signing"
+                " in."
+            ),
+            Table(
+                ("Address", "What it is"),
+                (
+                    ("`/ws`", f"The socket, `{SUBPROTOCOL}`: [Operations](#operations) and edits."),
+                    (
+                        "`/yjs/{memoryId}`",
+                        "One memory's document for stock Yjs clients, as y-websocket speaks it.",
+                    ),
+                    ("`/api/auth/…`", "Signing in, over [REST](#rest)."),
+                ),
+            ),
+        ),
+        (
+            Section(
+                "Documents",
+                (
+                    Paragraph(
+                        "Each memory is a Yjs document: `content` is a Y.Text with the body,"
+                        " `properties` and `tags` are Y.Maps. The server keeps its updates in a"
+                        " log with gapless offsets under an epoch. Open it with"
+                        " [documents.open](#documentsopen), naming the epoch and offset the device"
+                        " has, and only what it misses comes back."
+                    ),
+                    Paragraph(
+                        "Send an edit as an update frame. Its ack means that it is committed to"
+                        " disk: nothing is acked or shown to others before. A device is not sent"
+                        " its own updates; acks and pushes together leave no hole in the offsets."
+                        " A refused update is an error that names its channel and `clientSeq`;"
+                        " the channel then refuses updates until it is opened again."
+                    ),
+                ),
+            ),
+            Section(
+                "The feed",
+                (
+                    Paragraph(
+                        "A device that was away asks [feed.changes](#feedchanges) from its last"
+                        " cursor and gets what changed since, however long that was. An item may"
+                        " come twice, and none is left out. With `reset` it starts from nothing."
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def quick_start() -> Section:
+    """From nothing to a saved edit, in each client."""
+    return Section(
+        "Quick start",
+        (
+            Paragraph(
+                "Make an account, or sign in to one, over REST. The access token it answers with"
+                " opens the socket; the refresh token gets the next one."
+            ),
+            Code("shell", _SIGN_IN),
+        ),
+        (
+            Section(
+                "JavaScript and TypeScript",
+                (
+                    Paragraph(
+                        "For browsers and React Native. It reconnects by itself, and keeps edits"
+                        " made offline until they are on the server."
+                    ),
+                    Code("typescript", _JAVASCRIPT),
+                ),
+            ),
+            Section("Python", (Paragraph("On asyncio."), Code("python", _PYTHON))),
+            Section(
+                "Stock Yjs clients",
+                (
+                    Paragraph(
+                        "Editors that already speak y-websocket work unchanged, beside devices on"
+                        " the socket and just as durably."
+                    ),
+                    Code("typescript", _YJS),
+                ),
+            ),
+        ),
+    )

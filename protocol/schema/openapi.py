@@ -1,0 +1,102 @@
+"""The OpenAPI 3.1 document of the REST endpoints."""
+
+from typing import Any
+
+from protocol.errors import ErrorCode
+from protocol.rest import ENDPOINTS, JSON, Answer, Endpoint, Refused
+from protocol.schema import TITLE, VERSION
+from protocol.schema.examples import example
+from protocol.schema.shapes import Struct, components
+
+_ABOUT = (
+    "REST is for signing in and for whoever watches the server. All else is an operation of the"
+    " WebSocket at `/ws`, described in the AsyncAPI document beside this one."
+)
+
+Document = dict[str, Any]
+
+
+def openapi() -> Document:
+    """The document, in an order that depends on the declarations alone."""
+    paths: dict[str, Document] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _endpoint(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"{TITLE} REST", "version": VERSION, "description": _ABOUT},
+        "servers": [{"url": "http://127.0.0.1:8000", "description": "Where `make run` serves."}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> Document:
+    document: Document = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "tags": ["auth" if endpoint.path.startswith("/api/auth/") else "server"],
+    }
+    if endpoint.bearer:
+        document["security"] = [{}, {"bearer": []}]
+    if endpoint.request:
+        body = {"schema": _ref(endpoint.request), "example": example(endpoint.request)}
+        document["requestBody"] = {"required": not endpoint.bearer, "content": {JSON: body}}
+    usual, *others = endpoint.answers
+    responses = {str(usual.status): _answer(usual)}
+    if usual.body:
+        responses[str(usual.status)]["content"][JSON]["example"] = example(usual.body)
+    responses |= {str(other.status): _answer(other) for other in others}
+    for status in sorted({code.status for code in endpoint.errors}):
+        codes = [code for code in endpoint.errors if code.status == status]
+        responses[str(status)] = _refusals(codes)
+    document["responses"] = responses
+    return document
+
+
+def _answer(answer: Answer) -> Document:
+    response: Document = {"description": answer.meaning}
+    if answer.body:
+        response["content"] = {JSON: {"schema": _ref(answer.body)}}
+    elif answer.content_type != JSON:
+        response["content"] = {answer.content_type: {"schema": {"type": "string"}}}
+    return response
+
+
+def _refusals(codes: list[ErrorCode]) -> Document:
+    described = " ".join(f"`{code.value}`: {code.meaning}" for code in codes)
+    examples = {
+        code.value: {"value": {"error": {"code": code.value, "message": code.meaning}}}
+        for code in codes
+    }
+    response: Document = {
+        "description": described,
+        "content": {JSON: {"schema": _ref(Refused), "examples": examples}},
+    }
+    if any(code.temporary for code in codes):
+        response["headers"] = {
+            "Retry-After": {
+                "description": "Seconds to wait, where the server can tell.",
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        }
+    return response
+
+
+def _ref(struct: Struct) -> Document:
+    return {"$ref": f"#/components/schemas/{struct.__name__}"}
+
+
+def _schemas() -> dict[str, Document]:
+    roots: list[Struct] = [Refused]
+    for endpoint in ENDPOINTS:
+        roots += [endpoint.request] if endpoint.request else []
+        roots += [answer.body for answer in endpoint.answers if answer.body]
+    schemas = components(roots)
+    codes = [code.value for code in ErrorCode]
+    schemas["Refusal"]["properties"]["code"] = {"type": "string", "enum": codes}
+    return schemas

@@ -1,0 +1,301 @@
+"""The composition root: builds every part, hands each what it needs, starts and stops them."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from protocol import operations
+from protocol.operations import OPERATIONS
+from server import console, reference, rest
+from server.auth import Auth
+from server.config import Settings
+from server.connection import Connection, ConnectionCall, Lobby
+from server.dispatch import Binding, Dispatcher
+from server.documents import Documents
+from server.health import Health
+from server.metrics import HTTPMetrics, Metrics
+from server.observer import MetricsObserver
+from server.passwords import Passwords
+from server.sessions import Sessions
+from server.tokens import Tokens, generate_key, read_key
+from server.websocket import Endpoint, Sockets, Visit, WebSocket
+from server.yjs import Porch, YjsConnection
+from storage import feed as feed_rows
+from storage import postgres
+from storage.accounts import Accounts
+from storage.embedded import EmbeddedPostgres
+from storage.keys import SigningKeys
+from storage.memories import MemoryRows
+from storage.updates import UpdateLog
+from sync.broker import LocalBroker
+from sync.compaction import Compactor
+from sync.feed import Feed, Notices, session_topic
+from sync.hub import Hub
+from sync.memories import Memories
+from sync.projection import Projector
+from sync.tasks import Tasks
+from sync.worker import WorkerPool
+
+CONSOLE = Path(__file__).parent / "web" / "dist"
+DRAIN_SECONDS = 8  # for connections to finish what is under way, when the server stops
+
+logger = structlog.get_logger("server")
+
+
+class App:
+    """One node. Use as `async with App.running(settings) as app`."""
+
+    def __init__(self, asgi: Starlette, auth: Auth) -> None:
+        self.asgi = asgi
+        self.auth = auth
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
+        """A node whose parts all run, and stop in the reverse order of their start.
+
+        Raises:
+            DatabaseUnavailable, SchemaError: the database cannot be used.
+            ConfigError: a setting cannot be used.
+        """
+        async with AsyncExitStack() as stack:
+            url = settings.database_url
+            if url is None:
+                embedded = EmbeddedPostgres(settings.data_directory)
+                await asyncio.to_thread(embedded.start)
+                stack.push_async_callback(asyncio.to_thread, embedded.stop)
+                url = embedded.url
+            pool = await postgres.connect(url)
+            stack.push_async_callback(_close_pool, pool)
+            await postgres.migrate(pool)
+
+            tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
+            workers = WorkerPool()
+            stack.callback(workers.close)
+            metrics = Metrics()
+            observer = MetricsObserver(metrics)
+            broker = LocalBroker()
+
+            passwords = Passwords()
+            stack.callback(passwords.close)
+            tokens = await _tokens(settings, SigningKeys(pool))
+
+            async def end_session(session_id: UUID) -> None:
+                broker.publish(session_topic(session_id), b"")
+
+            auth = Auth(Accounts(pool), tokens, passwords, end_session)
+
+            memory_rows = MemoryRows(pool)
+            feed = feed_rows.Feed(pool)
+            log = UpdateLog(pool, memory_rows)
+            notices = Notices(broker)
+            projector = Projector(log, memory_rows, workers, notices, observer, tasks)
+            compactor = Compactor(
+                log, workers, observer, tasks, settings.update_retention_seconds
+            )
+            hub = Hub(
+                log,
+                broker,
+                workers,
+                observer,
+                tasks,
+                on_commit=(projector.committed, compactor.committed),
+            )
+            memories = Memories(memory_rows, hub, projector, workers, notices)
+
+            lobby = Lobby(auth, feed, broker, metrics, version("memory-app"))
+            porch = Porch(auth, hub, workers, broker, metrics)
+            lobby.dispatcher = _dispatcher(
+                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+            )
+            sockets = Sockets(_route(lobby, porch))
+            metrics.rooms.set_function(lambda: len(hub.rooms))
+            metrics.subscriptions.set_function(lambda: hub.subscriptions)
+            metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
+
+            stack.push_async_callback(tasks.cancel)
+            hub.start()
+            stack.push_async_callback(hub.stop)
+            projector.start()
+            compactor.start()
+            tasks.start(sockets.run())
+
+            asgi = _asgi(settings, auth, tokens, metrics, Health(pool), sockets)
+            yield cls(asgi, auth)
+
+
+def _dispatcher(
+    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+) -> Dispatcher[ConnectionCall]:
+    """Every operation, bound to the method that carries it out."""
+    bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
+        Binding(operations.DOCUMENTS_OPEN, documents.open),
+        Binding(operations.DOCUMENTS_CLOSE, documents.close),
+        Binding(operations.DOCUMENTS_TOKEN, documents.token),
+        Binding(operations.FEED_CHANGES, feed.changes),
+        Binding(operations.MEMORIES_CREATE, memories.create),
+        Binding(operations.MEMORIES_GET, memories.get),
+        Binding(operations.MEMORIES_LIST, memories.list),
+        Binding(operations.MEMORIES_UPDATE, memories.update),
+        Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SESSION_RENEW, sessions.renew),
+        Binding(operations.ACCOUNT_ME, sessions.me),
+    )
+    return Dispatcher(OPERATIONS, bindings, metrics)
+
+
+def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint | None]:
+    """What speaks at which path."""
+
+    def route(socket: WebSocket, visit: Visit) -> Endpoint | None:
+        if visit.path == "/ws":
+            return Connection(socket, visit, lobby)
+        prefix, _, name = visit.path.rpartition("/")
+        if prefix == "/yjs":
+            try:
+                return YjsConnection(socket, visit, UUID(name), porch)
+            except ValueError:
+                return None
+        return None
+
+    return route
+
+
+def _asgi(
+    settings: Settings,
+    auth: Auth,
+    tokens: Tokens,
+    metrics: Metrics,
+    health: Health,
+    sockets: Sockets,
+) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        yield {"sockets": sockets}
+
+    middleware = [Middleware(HTTPMetrics, metrics=metrics)]
+    if settings.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+                max_age=3600,
+            )
+        )
+    return Starlette(
+        routes=[
+            *rest.routes(auth, tokens),
+            *health.routes(),
+            *metrics.routes(),
+            *reference.routes(),
+            *console.routes(CONSOLE),
+        ],
+        middleware=middleware,
+        exception_handlers=rest.exception_handlers(),
+        lifespan=lifespan,
+    )
+
+
+async def _tokens(settings: Settings, keys: SigningKeys) -> Tokens:
+    if settings.jwt_private_key is not None:
+        return Tokens([read_key(settings.jwt_private_key)])
+    return Tokens(await keys.ensure(generate_key), keys.current)
+
+
+async def _close_pool(pool: Any) -> None:
+    try:
+        async with asyncio.timeout(10):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but for signals: it would raise them again before the parts are stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        # A second Ctrl-C does not wait for connections.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[int], None] = lambda _: None,
+    listener: socket.socket | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called with the port once requests are taken.
+
+    Raises:
+        OSError: the address is in use.
+        DatabaseUnavailable, SchemaError, ConfigError: as `App.running`.
+    """
+    listener = listener or listen(settings.host, settings.port)
+    try:
+        async with App.running(settings) as app:
+            config = uvicorn.Config(
+                app.asgi,
+                http="httptools",
+                ws=WebSocket,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                backlog=2048,
+            )
+            server = _Server(config)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            if server.started:
+                ready(listener.getsockname()[1])
+            await serving
+    finally:
+        listener.close()

@@ -1,0 +1,199 @@
+"""The configuration: environment variables, read once and checked at once."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "console", "json"]
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class ConfigError(Exception):
+    """A variable's value cannot be used; the message is one line with what is accepted."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator can set. The defaults serve one person on one machine.
+
+    An empty variable counts as unset.
+    """
+
+    host: str = "127.0.0.1"
+    """HOST: the address to listen on. `0.0.0.0` is every IPv4 interface."""
+
+    port: int = 8000
+    """PORT: the port to listen on; 0 lets the system choose."""
+
+    public_url: str | None = None
+    """PUBLIC_URL: where clients reach the server, without a slash at the end."""
+
+    data_directory: Path = Path("data")
+    """DATA_DIR: the directory for what the server keeps on disk."""
+
+    database_url: str | None = None
+    """DATABASE_URL: a PostgreSQL 14 or later; unset, an embedded one in DATA_DIR."""
+
+    jwt_private_key: str | None = None
+    """JWT_PRIVATE_KEY: an RSA key in PEM, or the path of its file, for `server.tokens.read_key`;
+    unset, keys are made and kept in the database."""
+
+    log_level: LogLevel = "info"
+    """LOG_LEVEL."""
+
+    log_format: LogFormat = "auto"
+    """LOG_FORMAT: `auto` is `console` on a terminal and `json` elsewhere."""
+
+    cors_origins: tuple[str, ...] = ()
+    """CORS_ORIGINS: pages of these origins may call the server, `*` for all."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """TRUSTED_PROXIES: the addresses or networks whose X-Forwarded-For is believed."""
+
+    update_retention_seconds: float = 7 * 86400.0
+    """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """The settings that `environ` asks for.
+
+        Raises:
+            ConfigError: for the first value that cannot be used.
+        """
+        given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        _refuse_more_than_one(given)
+        variables: dict[str, tuple[str, Callable[[str, str], Any]]] = {
+            "HOST": ("host", _host),
+            "PORT": ("port", _port),
+            "PUBLIC_URL": ("public_url", _public_url),
+            "DATA_DIR": ("data_directory", _path),
+            "DATABASE_URL": ("database_url", _database_url),
+            "JWT_PRIVATE_KEY": ("jwt_private_key", _text),
+            "LOG_LEVEL": ("log_level", _one_of(get_args(LogLevel))),
+            "LOG_FORMAT": ("log_format", _one_of(get_args(LogFormat))),
+            "CORS_ORIGINS": ("cors_origins", _origins),
+            "TRUSTED_PROXIES": ("trusted_proxies", _networks),
+            "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+        }
+        fields = {
+            field: parse(name, given[name])
+            for name, (field, parse) in variables.items()
+            if name in given
+        }
+        return cls(**fields)
+
+    @property
+    def url(self) -> str:
+        """Where to open the server: PUBLIC_URL, or else the address it listens on."""
+        if self.public_url:
+            return self.public_url
+        # An address that means "every interface" is none to open.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def _refuse_more_than_one(given: Mapping[str, str]) -> None:
+    workers = given.get("WORKERS", "1")
+    if workers != "1":
+        raise _wrong(
+            "WORKERS", workers, "1: several processes need Redis, which this version lacks"
+        )
+    if "REDIS_URL" in given:
+        raise ConfigError(
+            "REDIS_URL is set, but this version runs as a single process and does not use Redis "
+            "yet: unset it"
+        )
+
+
+def _wrong(name: str, value: str, accepted: str) -> ConfigError:
+    shown = value if len(value) <= 60 else value[:57] + "..."
+    return ConfigError(f"{name} is {shown!r}; it has to be {accepted}")
+
+
+def _host(name: str, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
+        raise _wrong(name, value, "a host name or an IP address, like 127.0.0.1")
+    return value
+
+
+def _port(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) <= 65535):
+        raise _wrong(name, value, "a number from 0 to 65535")
+    return int(value)
+
+
+def _public_url(name: str, value: str) -> str:
+    if not _is_url(value, "http", "https"):
+        raise _wrong(name, value, "a web address, like https://memo.example.com")
+    return value.rstrip("/")
+
+
+def _path(_: str, value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _database_url(name: str, value: str) -> str:
+    try:
+        fits = urlsplit(value).scheme in ("postgres", "postgresql")
+    except ValueError:
+        fits = False
+    if not fits:
+        # The value may hold a password, so it is not shown.
+        raise ConfigError(f"{name} has to be like postgresql://user:password@host:5432/database")
+    return value
+
+
+def _text(_: str, value: str) -> str:
+    return value
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str, str], str]:
+    def parse(name: str, value: str) -> str:
+        if value.lower() not in choices:
+            raise _wrong(name, value, "one of " + ", ".join(choices))
+        return value.lower()
+
+    return parse
+
+
+def _origins(name: str, value: str) -> tuple[str, ...]:
+    origins = _items(value)
+    for origin in origins:
+        if origin != "*" and not (_is_url(origin, "http", "https") and origin.count("/") == 2):
+            raise _wrong(name, origin, "origins like https://app.example.com, with commas, or *")
+    return origins
+
+
+def _networks(name: str, value: str) -> tuple[str, ...]:
+    networks = _items(value)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise _wrong(name, network, "IP addresses or networks, with commas") from None
+    return networks
+
+
+def _duration(name: str, value: str) -> float:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", value)
+    if not match:
+        raise _wrong(name, value, "a number with s, m, h or d, like 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _items(value: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in value.split(",") if item.strip())
+
+
+def _is_url(value: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

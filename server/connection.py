@@ -1,0 +1,446 @@
+"""A `memo.v1` connection: hello first, then requests, updates and awareness.
+
+It is the room's `Subscriber`. Frames of its own (replies, acks, errors) gather until the end of
+the tick and share a message; broadcasts come as ready messages and keep their place among them.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from secrets import token_hex
+from typing import Protocol
+
+import structlog
+
+from protocol import frames
+from protocol.errors import CloseCode, ErrorCode, MemoError
+from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
+from protocol.log import Author
+from protocol.records import timestamp_of
+from server.dispatch import Call, Dispatcher, refusal
+from server.metrics import Metrics
+from server.tokens import Principal
+from server.websocket import HEARTBEAT_SECONDS, Visit, WebSocket, binary_message
+from sync.feed import account_topic, session_topic
+from sync.interfaces import Broker, Wire
+from sync.subscription import Subscription
+
+HELLO_SECONDS = 10.0
+MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
+MAX_RUNNING = 32  # requests of one connection at once; further ones wait
+MAX_WAITING = 1024
+MAX_PENDING_BYTES = 4 << 20  # of updates not yet acked, before reading stops
+GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
+EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
+
+logger = structlog.get_logger("connection")
+
+
+class Gatekeeper(Protocol):
+    """Says who a token speaks for, if its session lives."""
+
+    async def authenticate(self, token: str) -> Principal: ...
+
+
+class Cursors(Protocol):
+    """The feed's cursor of this moment."""
+
+    async def cursor(self) -> str: ...
+
+
+class MemoWire:
+    """Broadcasts as `memo.v1` frames."""
+
+    def push(self, channel: int, offset: int, updates: Sequence[bytes]) -> bytes:
+        return binary_message(frames.encode(frames.Push(channel, offset, list(updates))))
+
+    def awareness(self, channel: int, payload: bytes) -> bytes:
+        return binary_message(frames.encode(frames.AwarenessRelay(channel, payload)))
+
+
+WIRE = MemoWire()
+
+
+class Lobby:
+    """What every `memo.v1` connection is handed."""
+
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        cursors: Cursors,
+        broker: Broker,
+        metrics: Metrics,
+        version: str,
+    ) -> None:
+        self.gatekeeper = gatekeeper
+        self.cursors = cursors
+        self.broker = broker
+        self.metrics = metrics
+        self.version = version
+        self.dispatcher: Dispatcher[ConnectionCall]  # set by the composition root, last
+
+
+class Phase(Enum):
+    """Where a connection stands. It only ever moves down this list."""
+
+    HELLO = 1  # nothing heard yet
+    WELCOME = 2  # the token is being checked; what comes meanwhile waits
+    READY = 3
+    LEAVING = 4  # goodbye was said; updates under way are finished
+    CLOSED = 5
+
+
+class ConnectionCall(Call):
+    """A call that came over a `memo.v1` connection: operations on channels need it."""
+
+    __slots__ = ("channels",)
+
+    def __init__(self, principal: Principal, author: Author, channels: "Connection") -> None:
+        super().__init__(principal, author, channels.id)
+        self.channels = channels
+
+
+class Connection:
+    """One device's socket."""
+
+    subprotocol = frames.SUBPROTOCOL
+
+    def __init__(self, socket: WebSocket, visit: Visit, lobby: Lobby) -> None:
+        self.id = token_hex(6)
+        self.phase = Phase.HELLO
+        self.subscriptions: dict[int, Subscription] = {}
+        self._socket = socket
+        self._lobby = lobby
+        self._address = visit.address
+        self._loop = asyncio.get_running_loop()
+        self._principal: Principal | None = None
+        self._author: Author | None = None
+        self._early: deque[ClientFrame | Error] = deque()
+        self._frames: list[Frame] = []
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._waiting: deque[frames.Request] = deque()
+        self._greeting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._endings: list[Callable[[], None]] = []
+        self._pending_bytes = 0
+        self._throttled = False
+
+    # Endpoint
+
+    def opened(self) -> None:
+        self._lobby.metrics.websocket_connections.inc()
+        self._timer = self._loop.call_later(HELLO_SECONDS, self._no_hello)
+
+    def received(self, message: bytes) -> None:
+        try:
+            received = frames.decode_client(message)
+        except MemoError as error:
+            self._socket.close(CloseCode.INVALID_MESSAGE, error.message)
+            return
+        if self.phase is Phase.READY:
+            for frame in received:
+                self._handle(frame)
+        else:
+            for frame in received:
+                self._handle_early(frame)
+
+    def flushing(self) -> None:
+        self._seal()
+
+    def drained(self) -> None:
+        for subscription in tuple(self.subscriptions.values()):
+            subscription.drained()
+
+    def closed(self) -> None:
+        self.phase = Phase.CLOSED
+        self._lobby.metrics.websocket_connections.dec()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._greeting is not None:
+            self._greeting.cancel()
+        for task in tuple(self._running.values()):
+            task.cancel()
+        self._waiting.clear()
+        self._early.clear()
+        for end in self._endings:
+            end()
+        for subscription in tuple(self.subscriptions.values()):
+            subscription.close()
+        self.subscriptions.clear()
+
+    def going_away(self, reconnect_after: float) -> None:
+        if self.phase in (Phase.LEAVING, Phase.CLOSED):
+            return
+        self.phase = Phase.LEAVING
+        # Spread over the interval, so that the next node is not met by everyone at once.
+        delay = int(random.uniform(0.1, reconnect_after) * 1000)  # noqa: S311
+        self._send(frames.Goodbye(frames.GoodbyeBody("shutdown", delay)))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(GOODBYE_SECONDS, self._leave)
+        self._leave_if_done()
+
+    def tick(self, now: float) -> None:
+        principal = self._principal
+        if principal is not None and now > principal.expires_at + EXPIRY_GRACE_SECONDS:
+            self._socket.close(CloseCode.UNAUTHORIZED, ErrorCode.TOKEN_EXPIRED.value)
+
+    # Subscriber
+
+    @property
+    def wire(self) -> Wire:
+        return WIRE
+
+    @property
+    def author(self) -> Author:
+        assert self._author is not None
+        return self._author
+
+    @property
+    def congested(self) -> bool:
+        return self._socket.congested
+
+    def send(self, message: bytes) -> None:
+        if self._frames:
+            self._seal()
+        self._socket.send(message)
+
+    def acked(self, channel: int, client_seq: int, offset: int) -> None:
+        self._send(frames.Ack(channel, client_seq, offset))
+
+    def refused(self, channel: int, client_seq: int, error: MemoError) -> None:
+        self._send(refusal(None, error, channel, client_seq))
+
+    def released(self, size: int) -> None:
+        self._pending_bytes -= size
+        if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
+            self._throttled = False
+            self._socket.pause_reading(False)
+        if self.phase is Phase.LEAVING:
+            self._leave_if_done()
+
+    def lost(self, channel: int, error: MemoError) -> None:
+        self.subscriptions.pop(channel, None)
+        self._send(refusal(None, error, channel))
+
+    # Channels, for the operations `documents.*`
+
+    def join(self, subscription: Subscription) -> None:
+        """A document was opened."""
+        if self.phase in (Phase.READY, Phase.LEAVING):
+            self.subscriptions[subscription.room.channel] = subscription
+        else:
+            subscription.close()
+
+    def leave(self, channel: int) -> None:
+        """A document was closed. Closing what is not open is no error."""
+        subscription = self.subscriptions.pop(channel, None)
+        if subscription is not None:
+            subscription.close()
+
+    def renew(self, principal: Principal) -> None:
+        """A fresh token of the same session.
+
+        Raises:
+            MemoError: `unauthorized`, when it is of another account or session.
+        """
+        assert self._principal is not None
+        if (principal.account_id, principal.session_id) != (
+            self._principal.account_id,
+            self._principal.session_id,
+        ):
+            raise MemoError(
+                ErrorCode.UNAUTHORIZED, "this token is of another session; open a new connection"
+            )
+        self._principal = principal
+
+    # Hello
+
+    def _no_hello(self) -> None:
+        self._socket.close(CloseCode.HELLO_TIMEOUT, "no hello within 10 seconds")
+
+    def _handle_early(self, frame: ClientFrame | Error) -> None:
+        if self.phase is Phase.HELLO:
+            if not isinstance(frame, frames.Hello):
+                self._socket.close(CloseCode.INVALID_MESSAGE, "the first frame must be a hello")
+                self.phase = Phase.LEAVING
+                return
+            self.phase = Phase.WELCOME
+            self._greeting = self._loop.create_task(self._greet(frame.body))
+        elif self.phase is Phase.WELCOME:
+            if len(self._early) >= MAX_EARLY_FRAMES:
+                self._socket.close(
+                    CloseCode.OVERFLOW, f"more than {MAX_EARLY_FRAMES} frames before the welcome"
+                )
+                self.phase = Phase.LEAVING
+                return
+            self._early.append(frame)
+            # What is larger than a few small frames waits in the kernel instead.
+            self._socket.pause_reading(True)
+
+    async def _greet(self, hello: frames.HelloBody) -> None:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                principal = await self._lobby.gatekeeper.authenticate(hello.token)
+                cursor = await self._lobby.cursors.cursor()
+        except MemoError as error:
+            self._send(refusal(None, error))
+            self._socket.close(_close_code(error), error.code.value)
+            return
+        except TimeoutError:
+            self._socket.close(CloseCode.HELLO_TIMEOUT, "the hello took too long to check")
+            return
+        except Exception:
+            logger.exception("hello failed", connection=self.id)
+            self._socket.close(CloseCode.INTERNAL, ErrorCode.INTERNAL.value)
+            return
+        if self.phase is not Phase.WELCOME:
+            return
+        self._admit(principal, hello, cursor)
+
+    def _admit(self, principal: Principal, hello: frames.HelloBody, cursor: str) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+        self._principal = principal
+        self._author = Author(principal.account_id, (hello.device_id or "")[:200] or None)
+        self.phase = Phase.READY
+        broker = self._lobby.broker
+        self._endings = [
+            broker.subscribe(account_topic(principal.account_id), self._forward),
+            broker.subscribe(session_topic(principal.session_id), self._session_ended),
+        ]
+        self._socket.accept_large_messages()
+        self._send(
+            frames.Welcome(
+                WelcomeBody(
+                    session_id=str(principal.session_id),
+                    user_id=str(principal.account_id),
+                    cursor=cursor,
+                    expires_at=timestamp_of(principal.expires_at),
+                    heartbeat_seconds=HEARTBEAT_SECONDS,
+                    version=self._lobby.version,
+                )
+            )
+        )
+        logger.info(
+            "connected",
+            connection=self.id,
+            account=str(principal.account_id),
+            device=self._author.device_id,
+            client=(hello.client or "")[:100],
+            address=self._address,
+        )
+        early, self._early = self._early, deque()
+        self._socket.pause_reading(False)
+        for frame in early:
+            self._handle(frame)
+
+    def _forward(self, message: bytes) -> None:
+        if self.phase is Phase.READY and not self.congested:
+            self.send(binary_message(message))
+
+    def _session_ended(self, _: bytes) -> None:
+        self._send(refusal(None, MemoError(ErrorCode.SESSION_ENDED)))
+        self._socket.close(CloseCode.SESSION_ENDED, ErrorCode.SESSION_ENDED.value)
+
+    # Frames
+
+    def _handle(self, frame: ClientFrame | Error) -> None:
+        match frame:
+            case frames.Update():
+                self._handle_update(frame)
+            case frames.Awareness():
+                self._handle_awareness(frame)
+            case frames.Request():
+                self._handle_request(frame)
+            case frames.Cancel():
+                task = self._running.get(frame.id)
+                if task is not None:
+                    task.cancel()
+            case frames.Error():
+                self._lobby.metrics.refusals.labels(frame.body.code).inc()
+                self._send(frame)
+            case frames.Hello():
+                self._send(
+                    refusal(
+                        None, MemoError(ErrorCode.INVALID_MESSAGE, "hello was said already")
+                    )
+                )
+
+    def _handle_update(self, frame: frames.Update) -> None:
+        if self.phase is not Phase.READY:
+            return  # goodbye was said: the device sends it again after it reconnects
+        subscription = self.subscriptions.get(frame.channel)
+        if subscription is None:
+            error = MemoError(ErrorCode.CHANNEL_CLOSED, "no document is open on this channel")
+            self._send(refusal(None, error, frame.channel, frame.client_seq))
+            return
+        self._pending_bytes += len(frame.update)
+        if self._pending_bytes > MAX_PENDING_BYTES and not self._throttled:
+            self._throttled = True
+            self._socket.pause_reading(True)
+        subscription.send_update(frame.client_seq, frame.update)
+
+    def _handle_awareness(self, frame: frames.Awareness) -> None:
+        subscription = self.subscriptions.get(frame.channel)
+        if subscription is None:
+            return  # presence is a hint, and the channel may just have closed
+        try:
+            subscription.send_awareness(frame.payload)
+        except MemoError as error:
+            self._send(refusal(None, error, frame.channel))
+
+    def _handle_request(self, frame: frames.Request) -> None:
+        if frame.id in self._running:
+            error = MemoError(ErrorCode.INVALID_REQUEST, "this request id is still in use")
+            self._send(refusal(frame.id, error))
+        elif len(self._running) < MAX_RUNNING:
+            self._running[frame.id] = self._loop.create_task(self._answer(frame))
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append(frame)
+        else:
+            error = MemoError(
+                ErrorCode.BUSY, "too many requests wait on this connection", retry_after=1
+            )
+            self._send(refusal(frame.id, error))
+
+    async def _answer(self, request: frames.Request) -> None:
+        assert self._principal is not None
+        call = ConnectionCall(self._principal, self.author, self)
+        try:
+            answer = await self._lobby.dispatcher.run(call, request)
+            # Nothing may run in between: an opened document's pushes come behind its reply.
+            self._send(answer)
+        except asyncio.CancelledError:
+            self._send(refusal(request.id, MemoError(ErrorCode.CANCELLED)))
+        finally:
+            del self._running[request.id]
+            while self._waiting and len(self._running) < MAX_RUNNING:
+                self._handle_request(self._waiting.popleft())
+
+    def _send(self, frame: Frame) -> None:
+        self._frames.append(frame)
+        self._socket.write_soon()
+
+    def _seal(self) -> None:
+        """The frames gathered so far become a message."""
+        if self._frames:
+            gathered, self._frames = self._frames, []
+            self._socket.send(binary_message(frames.encode(*gathered)))
+
+    # Leaving
+
+    def _leave_if_done(self) -> None:
+        if self._pending_bytes <= 0:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._socket.close(CloseCode.GOING_AWAY, "shutdown")
+
+
+def _close_code(error: MemoError) -> CloseCode:
+    if error.code in (ErrorCode.SESSION_ENDED, ErrorCode.ACCOUNT_DISABLED):
+        return CloseCode.SESSION_ENDED
+    return CloseCode.UNAUTHORIZED if error.code.status == 401 else CloseCode.INTERNAL

@@ -1,0 +1,181 @@
+"""Every metric of the server: name, unit and meaning, each declared once."""
+
+import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# From a tenth of a millisecond, which a commit on a fast disk is near, to what clients give up on.
+_FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_SLOW = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        self.http_request_duration = Histogram(
+            "http_request_duration_seconds",
+            "From the request's head to the end of the response, in seconds.",
+            ("method", "route", "status_code"),
+            buckets=(0.1, 0.3, 0.5, 0.7, 1, 3, 5, 7, 10),
+            registry=registry,
+        )
+        self.http_requests = Counter(
+            "http_requests",
+            "HTTP requests answered.",
+            ("method", "route", "status_code"),
+            registry=registry,
+        )
+        self.websocket_connections = Gauge(
+            "websocket_connections_active",
+            "Open WebSocket connections, those of stock Yjs clients included.",
+            registry=registry,
+        )
+        self.outbox_bytes = Gauge(
+            "memo_outbox_bytes",
+            "Bytes that wait to be written to clients, over all connections.",
+            registry=registry,
+        )
+        self.slow_readers = Counter(
+            "memo_slow_readers",
+            "Times a connection's pushes were let go, to be read from the log once it drains.",
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "memo_refusals",
+            "Requests and updates refused, by error code.",
+            ("code",),
+            registry=registry,
+        )
+        self.operation_duration = Histogram(
+            "memo_operation_duration_seconds",
+            "From a request's frame to its reply, in seconds; the code is `ok` or an error's.",
+            ("operation", "code"),
+            buckets=_SLOW,
+            registry=registry,
+        )
+
+        self.rooms = Gauge("memo_rooms_open", "Documents with a room in memory.", registry=registry)
+        self.subscriptions = Gauge(
+            "memo_subscriptions",
+            "Open channels, over all connections.",
+            registry=registry,
+        )
+        self.updates = Counter(
+            "memo_updates",
+            "Updates received, by outcome: committed, known (changed nothing), or an error code.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "memo_deliveries",
+            "Pushes handed to connections, one for each receiver.",
+            registry=registry,
+        )
+        self.presence_relayed = Counter(
+            "memo_presence_relayed",
+            "Awareness messages handed to connections, one for each receiver.",
+            registry=registry,
+        )
+
+        self.commit_duration = Histogram(
+            "memo_commit_duration_seconds",
+            "One commit of everything pending: round trip and transaction, in seconds.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.commit_updates = Histogram(
+            "memo_commit_updates",
+            "Updates in one commit.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+        self.projection_duration = Histogram(
+            "memo_projection_duration_seconds",
+            "Bringing one document's rows up to date, in seconds.",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.projection_failures = Counter(
+            "memo_projection_failures",
+            "Projections that failed and will be tried again.",
+            registry=registry,
+        )
+        self.compactions = Counter(
+            "memo_compactions",
+            "Snapshots written.",
+            registry=registry,
+        )
+        self.snapshot_bytes = Histogram(
+            "memo_snapshot_bytes",
+            "Size of a snapshot written, in bytes.",
+            buckets=tuple(4**power for power in range(4, 14)),
+            registry=registry,
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """`GET /metrics`, as Prometheus text or OpenMetrics, whichever is asked for."""
+
+        async def show(request: Request) -> Response:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+            return Response(encode(self.registry), media_type=content_type)
+
+        return [Route("/metrics", show, methods=["GET"])]
+
+
+class HTTPMetrics:
+    """ASGI middleware that times the HTTP requests of a Starlette application.
+
+    The label is the template of the route, like `/api/files/{id}`, never the path itself: a
+    client must not be able to make new series.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # what the server answers when the application fails before it does
+        started = time.perf_counter()
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_status)
+        finally:
+            # The router has left the route it chose in the scope.
+            route = getattr(scope.get("route"), "path", "unmatched") or "/"
+            labels = (_method(scope), route, str(status))
+            elapsed = time.perf_counter() - started
+            self._metrics.http_request_duration.labels(*labels).observe(elapsed)
+            self._metrics.http_requests.labels(*labels).inc()
+
+
+def _method(scope: Scope) -> str:
+    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    return scope["method"] if scope["method"] in known else "other"

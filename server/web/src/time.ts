@@ -1,0 +1,22 @@
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const date = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+});
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "short" });
+
+/** The shortest that places a moment: a time today, a day this year, else a date. */
+export function shortTime(rfc3339: string, now = new Date()): string {
+  const moment = new Date(rfc3339);
+  if (moment.toDateString() === now.toDateString()) return clock.format(moment);
+  const yesterday = new Date(now);
+  yesterday.setDate(now.getDate() - 1);
+  if (moment.toDateString() === yesterday.toDateString()) return "Yesterday";
+  return (moment.getFullYear() === now.getFullYear() ? day : date).format(moment);
+}
+
+export function fullTime(rfc3339: string): string {
+  return full.format(new Date(rfc3339));
+}

@@ -1,0 +1,217 @@
+import type { MemoryDocument } from "@memory-app/client";
+import { encodeStateVector } from "yjs";
+import { h } from "../dom";
+import { Editor } from "../editor";
+import { icon } from "../icons";
+import { announce } from "../presence";
+import { draftOf, type Row } from "../row";
+import { fullTime, shortTime } from "../time";
+import type { Workspace } from "../workspace";
+import { ask } from "./dialog";
+import { People } from "./people";
+import { Status, advice } from "./status";
+import { Tags } from "./tags";
+import { Title } from "./title";
+import type { Toasts } from "./toast";
+
+interface Part {
+  destroy(): void;
+}
+interface Writer extends Part {
+  setWritable(writable: boolean): void;
+}
+
+/** One memory, open for reading and writing. */
+export class MemoryView {
+  readonly element: HTMLElement;
+  #workspace: Workspace;
+  #toasts: Toasts;
+  #id: string;
+  #back: () => void;
+  #document: MemoryDocument | undefined;
+  #parts: Part[] = [];
+  #writers: Writer[] = [];
+  #unsubscribe: (() => void)[] = [];
+  #status = new Status();
+  #people = h("div", { class: "people-place" });
+  #star = h("button", { class: "icon-button star", on: { click: () => this.#toggleFavorite() } });
+  #banner = h("div", { class: "banner", role: "alert", hidden: true });
+  #page = h("article", { class: "page" });
+  #foot = h("p", { class: "page-foot" });
+  #wasListed = false;
+  #closed = false;
+
+  constructor(workspace: Workspace, toasts: Toasts, id: string, back: () => void) {
+    this.#workspace = workspace;
+    this.#toasts = toasts;
+    this.#id = id;
+    this.#back = back;
+    this.#star.append(icon("star"));
+    const remove = h(
+      "button",
+      {
+        class: "icon-button",
+        "aria-label": "Delete memory",
+        title: "Delete memory",
+        on: { click: () => void this.#delete() },
+      },
+      icon("trash"),
+    );
+    this.element = h(
+      "main",
+      { class: "memory", "aria-label": "Memory" },
+      h(
+        "header",
+        { class: "memory-bar" },
+        h(
+          "button",
+          { class: "icon-button back", "aria-label": "Back to the list", on: { click: back } },
+          icon("back"),
+        ),
+        this.#status.element,
+        this.#people,
+        this.#star,
+        remove,
+      ),
+      this.#banner,
+      h("div", { class: "memory-scroll" }, this.#page),
+    );
+    this.#skeleton();
+    this.#unsubscribe.push(workspace.library.on("changed", () => this.#update()));
+    this.#update();
+  }
+
+  /** Opens the document; `focus` where writing starts, in a memory just made. */
+  async open(focus: boolean): Promise<void> {
+    const document = await this.#workspace.open(this.#id);
+    if (this.#closed) return document.close();
+    this.#document = document;
+    this.#unsubscribe.push(this.#workspace.drafts.follow(document));
+    this.#unsubscribe.push(document.on("sync", () => this.#update()));
+    announce(document, this.#workspace.user);
+    const people = new People(document, this.#workspace.user);
+    this.#people.append(people.element);
+    this.#parts.push(people);
+    this.#update();
+    if (isEmpty(document) && !this.#workspace.library.isUnsent(this.#id)) {
+      if (document.sync.state === "offline") this.#absent();
+      await document.synced.catch(() => undefined);
+      if (this.#closed) return;
+    }
+    this.#show(document, focus);
+  }
+
+  destroy(): void {
+    this.#closed = true;
+    for (const stop of this.#unsubscribe) stop();
+    for (const part of [...this.#parts, ...this.#writers]) part.destroy();
+    this.#status.destroy();
+    this.#document?.awareness.setLocalState(null);
+    void this.#document?.close();
+  }
+
+  #show(document: MemoryDocument, focus: boolean): void {
+    const { user, library } = this.#workspace;
+    const editor = new Editor(document, user, this.#back);
+    const title = new Title(document, () => editor.focus(), this.#back);
+    const tags = new Tags(document, () => library.tags().map(([tag]) => tag));
+    this.#writers.push(editor, title, tags);
+    this.#page.replaceChildren(title.element, tags.element, editor.element, this.#foot);
+    title.fit();
+    this.#update();
+    if (focus) title.focus();
+  }
+
+  /** The document's standing, or the list's row of this memory, has changed. */
+  #update(): void {
+    const { library } = this.#workspace;
+    const row = library.get(this.#id);
+    const sync = this.#document?.sync;
+    this.#wasListed ||= row !== undefined;
+    if (row) this.#describe(row);
+    // Until the server has heard of a new memory it cannot find it, and that is no refusal.
+    const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
+    const refused = sync?.state === "refused" && !early;
+    const gone = this.#wasListed && !row;
+    if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
+    if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
+    else if (gone) this.#warn(advice("gone", undefined));
+    this.#banner.hidden = !refused && !gone;
+    const writable = sync?.canWrite === true && !refused && !gone;
+    for (const part of this.#writers) part.setWritable(writable);
+  }
+
+  #describe(row: Row): void {
+    const label = row.isFavorite ? "Remove from favourites" : "Add to favourites";
+    this.#star.setAttribute("aria-label", label);
+    this.#star.title = label;
+    this.#star.setAttribute("aria-pressed", String(row.isFavorite));
+    const words = row.text.split(/\s+/).filter(Boolean).length;
+    const count = words === 1 ? "1 word" : `${words.toLocaleString()} words`;
+    this.#foot.textContent = `Edited ${shortTime(row.updatedAt)} · ${count}`;
+    this.#foot.title = `Written ${fullTime(row.createdAt)}, edited ${fullTime(row.updatedAt)}`;
+  }
+
+  #toggleFavorite(): void {
+    const row = this.#workspace.library.get(this.#id);
+    if (row) void this.#workspace.library.setFavorite(this.#id, !row.isFavorite);
+  }
+
+  async #delete(): Promise<void> {
+    const title = this.#workspace.library.get(this.#id)?.title || "Untitled";
+    const sure = await ask({
+      title: `Delete “${title}”?`,
+      text: "It goes away on all devices, for everyone it is shared with.",
+      confirm: "Delete",
+    });
+    if (!sure) return;
+    this.#wasListed = false; // it will vanish from the list, and that is no news
+    await this.#workspace.library.delete(this.#id);
+    this.#toasts.show(`“${title}” was deleted.`);
+    this.#back();
+  }
+
+  #warn(text: string): void {
+    if (this.#banner.dataset.text === text) return; // read out once
+    this.#banner.dataset.text = text;
+    const copy = h(
+      "button",
+      { class: "button", on: { click: () => void this.#copy() } },
+      icon("copy"),
+      "Copy text",
+    );
+    this.#banner.replaceChildren(icon("alert"), h("p", {}, text), copy);
+  }
+
+  async #copy(): Promise<void> {
+    if (!this.#document) return;
+    const { title, text } = draftOf(this.#document);
+    try {
+      await navigator.clipboard.writeText(`${title}\n\n${text}`);
+      this.#toasts.show("The text is on the clipboard.");
+    } catch {
+      this.#toasts.show("The browser didn't allow copying. Select the text instead.", "error");
+    }
+  }
+
+  #skeleton(): void {
+    const line = (name: string) => h("div", { class: `skeleton ${name}` });
+    this.#page.replaceChildren(line("skeleton-title"), line(""), line(""), line("skeleton-short"));
+  }
+
+  #absent(): void {
+    this.#page.replaceChildren(
+      h(
+        "div",
+        { class: "empty" },
+        icon("offline"),
+        h("p", { class: "empty-title" }, "Not on this device yet"),
+        h("p", {}, "This memory appears here as soon as you are back online."),
+      ),
+    );
+  }
+}
+
+function isEmpty(document: MemoryDocument): boolean {
+  return encodeStateVector(document.doc).length <= 1;
+}

@@ -1,0 +1,111 @@
+import { Emitter, IndexedDbStore, MemoryClient } from "@memory-app/client";
+import type { MemoryDocument, User } from "@memory-app/client";
+import { Cache } from "./cache";
+import { Drafts } from "./drafts";
+import { Library, randomId } from "./library";
+import { Outbox } from "./outbox";
+import type { Session } from "./session";
+
+const DEVICE_KEY = "memo.device";
+
+/** Everything of one signed-in account on this device: its stores, its connection, its list. */
+export class Workspace extends Emitter<{ refused: string }> {
+  readonly user: User;
+  readonly client: MemoryClient;
+  readonly library: Library;
+  readonly drafts: Drafts;
+  readonly outbox: Outbox;
+  #store: IndexedDbStore;
+  #cache: Cache;
+  #stop = new AbortController();
+
+  private constructor(user: User, session: Session, store: IndexedDbStore, cache: Cache) {
+    super();
+    this.user = user;
+    this.#store = store;
+    this.#cache = cache;
+    const url = new URL("/ws", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    this.client = new MemoryClient({
+      url: url.href,
+      credentials: session,
+      deviceId: deviceId(),
+      client: "console",
+      store,
+    });
+    const name = nameOf(user);
+    this.drafts = new Drafts();
+    this.outbox = new Outbox(name, cache, this.client);
+    this.library = new Library(name, cache, this.client, this.outbox, this.drafts);
+    this.client.on("status", () => this.#online());
+    this.client.on("event", ({ name }) => {
+      if (name === "feed.changed") void this.library.update();
+    });
+    this.client.on("session-ended", (reason) => session.end(reason));
+    this.outbox.on("settled", (settled) => {
+      if ("error" in settled) this.emit("refused", settled.error.message);
+    });
+    document.addEventListener(
+      "visibilitychange",
+      () => document.visibilityState === "visible" && void this.library.load(),
+      { signal: this.#stop.signal },
+    );
+  }
+
+  static async open(user: User, session: Session): Promise<Workspace> {
+    const name = nameOf(user);
+    const [store, cache] = await Promise.all([
+      IndexedDbStore.open(`${name}.documents`),
+      Cache.open(name),
+    ]);
+    const workspace = new Workspace(user, session, store, cache);
+    await workspace.library.load();
+    workspace.client.connect();
+    return workspace;
+  }
+
+  /** A memory's document; the server has heard of the memory before it is asked for it. */
+  async open(memoryId: string): Promise<MemoryDocument> {
+    if (this.client.status === "online") await this.outbox.drain();
+    return this.client.open(memoryId);
+  }
+
+  /** How many changes this device alone knows of: whole memories with edits, and what waits. */
+  async unsent(): Promise<number> {
+    const changed = new Set(await this.client.pendingDocuments());
+    for (const { body } of this.outbox.entries) if (body.id) changed.add(body.id);
+    return changed.size;
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.library.stop();
+    this.outbox.stop();
+    this.client.close();
+    this.#cache.close();
+  }
+
+  /** Closes, and removes all of this account's data from the device. */
+  async destroy(): Promise<void> {
+    this.close();
+    await Promise.all([this.#store.destroy(), Cache.destroy(nameOf(this.user))]);
+  }
+
+  #online(): void {
+    if (this.client.status !== "online") return;
+    void this.outbox.drain().then(() => this.library.update());
+  }
+}
+
+function nameOf(user: User): string {
+  return `memo.${user.id}`;
+}
+
+/** Stable for this browser, so that the server can tell a device that returns from a new one. */
+function deviceId(): string {
+  const known = localStorage.getItem(DEVICE_KEY);
+  if (known) return known;
+  const id = randomId();
+  localStorage.setItem(DEVICE_KEY, id);
+  return id;
+}

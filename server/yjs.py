@@ -1,0 +1,361 @@
+"""Stock Yjs clients at `/yjs/{memoryId}?token=...`: y-websocket's protocol over the same rooms.
+
+A WebSocket message carries one y-protocols message:
+
+    0 sync       0 step 1 (a state vector: answer with what it lacks)
+                 1 step 2 (the answer)   2 update
+    1 awareness  an awareness update
+    2 auth       0 permission denied, with a reason (to the client only)
+    3 query      answer with everyone's awareness
+
+The stock client knows no acks: what it sends is committed like any other update, and others see
+it only then. A reader's edits are answered with `permission denied`, other refusals with a close
+code and the error's code as the reason.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from enum import IntEnum
+from secrets import token_hex
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from protocol.errors import CloseCode, ErrorCode, MemoError
+from protocol.log import Author
+from server.metrics import Metrics
+from server.tokens import Principal
+from server.websocket import Visit, WebSocket, binary_message
+from sync.document import EMPTY_UPDATE, difference
+from sync.feed import session_topic
+from sync.hub import Hub, Opening
+from sync.interfaces import Broker, Wire
+from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
+from sync.subscription import Subscription
+from sync.update import decode_vector
+from sync.worker import WorkerPool
+
+OPEN_SECONDS = 15.0
+MAX_EARLY_BYTES = 1 << 20  # of messages that come before the document is open
+MAX_PENDING_BYTES = 4 << 20
+MAX_RESYNCS = 3  # times a client is asked for what its updates build on
+EXPIRY_GRACE_SECONDS = 30.0
+_EMPTY_VECTOR = b"\x00"
+
+logger = structlog.get_logger("yjs")
+
+
+class Message(IntEnum):
+    SYNC = 0
+    AWARENESS = 1
+    AUTH = 2
+    QUERY_AWARENESS = 3
+
+
+class Sync(IntEnum):
+    STEP_1 = 0
+    STEP_2 = 1
+    UPDATE = 2
+
+
+class Gatekeeper(Protocol):
+    """Says who a token for one document speaks for."""
+
+    async def authenticate_document(self, token: str, memory_id: UUID) -> Principal: ...
+
+
+class YjsWire:
+    """Broadcasts as y-websocket messages, one for each update."""
+
+    def push(self, channel: int, offset: int, updates: Sequence[bytes]) -> bytes:  # noqa: ARG002
+        return b"".join(sync_message(Sync.UPDATE, update) for update in updates)
+
+    def awareness(self, channel: int, payload: bytes) -> bytes:  # noqa: ARG002
+        return _message(Message.AWARENESS, payload)
+
+
+WIRE = YjsWire()
+
+
+class Porch:
+    """What every stock connection is handed."""
+
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        hub: Hub,
+        workers: WorkerPool,
+        broker: Broker,
+        metrics: Metrics,
+    ) -> None:
+        self.gatekeeper = gatekeeper
+        self.hub = hub
+        self.workers = workers
+        self.broker = broker
+        self.metrics = metrics
+
+
+class YjsConnection:
+    """One stock client on one document."""
+
+    subprotocol = None
+
+    def __init__(
+        self, socket: WebSocket, visit: Visit, memory_id: UUID, porch: Porch
+    ) -> None:
+        self.id = token_hex(6)
+        self._socket = socket
+        self._visit = visit
+        self._memory_id = memory_id
+        self._porch = porch
+        self._principal: Principal | None = None
+        self._author: Author | None = None
+        self._subscription: Subscription | None = None
+        self._opening: Opening | None = None  # until the first step 1 is answered with it
+        self._early: list[bytes] = []
+        self._early_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._end_notice: Callable[[], None] | None = None
+        self._sequence = 0
+        self._resyncs = 0
+        self._pending_bytes = 0
+        self._throttled = False
+        self._leaving = False
+
+    # Endpoint
+
+    def opened(self) -> None:
+        self._porch.metrics.websocket_connections.inc()
+        self._start(self._open())
+
+    def received(self, message: bytes) -> None:
+        if self._subscription is None:
+            self._early.append(message)
+            self._early_bytes += len(message) + 64
+            if self._early_bytes > MAX_EARLY_BYTES:
+                self._socket.close(CloseCode.OVERFLOW, "too much before the document is open")
+            return
+        try:
+            self._handle(message, self._subscription)
+        except ValueError as error:
+            self._socket.close(CloseCode.INVALID_MESSAGE, f"not a y-protocols message: {error}")
+        except MemoError as error:
+            self._socket.close(CloseCode.INVALID_MESSAGE, error.code.value)
+
+    def flushing(self) -> None:
+        """Everything is sent as it comes."""
+
+    def drained(self) -> None:
+        if self._subscription is not None:
+            self._subscription.drained()
+
+    def closed(self) -> None:
+        self._porch.metrics.websocket_connections.dec()
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._end_notice is not None:
+            self._end_notice()
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def going_away(self, reconnect_after: float) -> None:  # noqa: ARG002
+        # The stock client waits by a rule of its own before it comes back.
+        self._leaving = True
+        self._leave_if_done()
+
+    def tick(self, now: float) -> None:
+        principal = self._principal
+        if principal is not None and now > principal.expires_at + EXPIRY_GRACE_SECONDS:
+            self._socket.close(CloseCode.UNAUTHORIZED, ErrorCode.TOKEN_EXPIRED.value)
+
+    # Subscriber
+
+    @property
+    def wire(self) -> Wire:
+        return WIRE
+
+    @property
+    def author(self) -> Author:
+        assert self._author is not None
+        return self._author
+
+    @property
+    def congested(self) -> bool:
+        return self._socket.congested
+
+    def send(self, message: bytes) -> None:
+        self._socket.send(message)
+
+    def acked(self, channel: int, client_seq: int, offset: int) -> None:
+        """The stock protocol has no word for it."""
+
+    def refused(self, channel: int, client_seq: int, error: MemoError) -> None:  # noqa: ARG002
+        subscription = self._subscription
+        if error.code is ErrorCode.CHANNEL_CLOSED or subscription is None:
+            return
+        if error.code is ErrorCode.FORBIDDEN:
+            subscription.refusing = False
+            self._deny(error)
+        elif error.code is ErrorCode.MISSING_DEPENDENCY and self._resyncs < MAX_RESYNCS:
+            # Its answer to our state vector brings everything that we lack.
+            self._resyncs += 1
+            subscription.refusing = False
+            self.send(sync_message(Sync.STEP_1, subscription.room.vector))
+        else:
+            self._socket.close(CloseCode.REFUSED_UPDATE, error.code.value)
+
+    def released(self, size: int) -> None:
+        self._pending_bytes -= size
+        if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
+            self._throttled = False
+            self._socket.pause_reading(False)
+        self._leave_if_done()
+
+    def lost(self, channel: int, error: MemoError) -> None:  # noqa: ARG002
+        code = CloseCode.GONE if error.code is ErrorCode.GONE else CloseCode.OVERFLOW
+        self._socket.close(code, error.code.value)
+
+    # Opening
+
+    async def _open(self) -> None:
+        token = self._visit.query.get("token", "")
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                gatekeeper = self._porch.gatekeeper
+                principal = await gatekeeper.authenticate_document(token, self._memory_id)
+                self._principal = principal
+                self._author = Author(principal.account_id)
+                opening = await self._porch.hub.open(self, self._memory_id, None, 0)
+        except MemoError as error:
+            self._socket.close(_close_code(error), error.code.value)
+            return
+        except TimeoutError:
+            self._socket.close(CloseCode.INTERNAL, ErrorCode.TIMEOUT.value)
+            return
+        except Exception:
+            logger.exception("opening failed", connection=self.id)
+            self._socket.close(CloseCode.INTERNAL, ErrorCode.INTERNAL.value)
+            return
+        self._opening = opening
+        self._subscription = subscription = opening.subscription
+        self._end_notice = self._porch.broker.subscribe(
+            session_topic(principal.session_id), self._session_ended
+        )
+        self._socket.accept_large_messages()
+        logger.info(
+            "connected",
+            connection=self.id,
+            account=str(principal.account_id),
+            client="y-websocket",
+            address=self._visit.address,
+        )
+        self.send(sync_message(Sync.STEP_1, subscription.room.vector))
+        subscription.room.show_presence(subscription)
+        early, self._early = self._early, []
+        for message in early:
+            self.received(message)
+
+    def _session_ended(self, _: bytes) -> None:
+        self._socket.close(CloseCode.SESSION_ENDED, ErrorCode.SESSION_ENDED.value)
+
+    # Messages
+
+    def _handle(self, message: bytes, subscription: Subscription) -> None:
+        kind, at = read_uint(message, 0)
+        if kind == Message.SYNC:
+            step, at = read_uint(message, at)
+            payload, _ = read_bytes(message, at)
+            if step == Sync.STEP_1:
+                decode_vector(payload)
+                self._start(self._answer(payload))
+            elif step == Sync.STEP_2:
+                # The client answers even when it has nothing, and when it may not write.
+                if payload != EMPTY_UPDATE and subscription.can_write:
+                    self._submit(subscription, payload)
+            elif step == Sync.UPDATE:
+                self._submit(subscription, payload)
+            else:
+                raise ValueError(f"there is no sync message {step}")
+        elif kind == Message.AWARENESS:
+            payload, _ = read_bytes(message, at)
+            subscription.send_awareness(payload)
+        elif kind == Message.QUERY_AWARENESS:
+            subscription.room.show_presence(subscription)
+        elif kind != Message.AUTH:
+            raise ValueError(f"there is no message {kind}")
+
+    def _submit(self, subscription: Subscription, payload: bytes) -> None:
+        self._pending_bytes += len(payload)
+        if self._pending_bytes > MAX_PENDING_BYTES and not self._throttled:
+            self._throttled = True
+            self._socket.pause_reading(True)
+        self._sequence += 1
+        subscription.send_update(self._sequence, payload)
+
+    async def _answer(self, vector: bytes) -> None:
+        """Send what a client at this state vector lacks."""
+        opening, self._opening = self._opening, None
+        try:
+            if opening is not None:
+                snapshot, updates = opening.snapshot, list(opening.updates)
+            else:
+                snapshot, rows = await self._porch.hub.content(self._memory_id)
+                updates = [payload for _, payload in rows]
+            if snapshot is not None:
+                updates.insert(0, snapshot.payload)
+            if vector == _EMPTY_VECTOR or not updates:
+                # As stored: no document is loaded, merged or encoded for a new client. Step 2
+                # comes last, because the client takes it for the end of the first sync.
+                for update in updates[:-1]:
+                    self.send(sync_message(Sync.UPDATE, update))
+                last = updates[-1] if updates else EMPTY_UPDATE
+                self.send(sync_message(Sync.STEP_2, last))
+            else:
+                lacking = await self._porch.workers.run(difference, updates, vector)
+                self.send(sync_message(Sync.STEP_2, lacking))
+        except MemoError as error:
+            self._socket.close(_close_code(error), error.code.value)
+
+    def _deny(self, error: MemoError) -> None:
+        body = bytearray([Message.AUTH, 0])
+        write_bytes(body, f"{error.code.value}: {error.message}".encode())
+        self.send(binary_message(bytes(body)))
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _leave_if_done(self) -> None:
+        if self._leaving and self._pending_bytes <= 0:
+            self._socket.close(CloseCode.GOING_AWAY, "shutdown")
+
+
+def sync_message(step: Sync, payload: bytes) -> bytes:
+    """A sync message as a complete WebSocket message."""
+    body = bytearray([Message.SYNC, step])
+    write_bytes(body, payload)
+    return binary_message(bytes(body))
+
+
+def _message(kind: Message, payload: bytes) -> bytes:
+    body = bytearray()
+    write_uint(body, kind)
+    write_bytes(body, payload)
+    return binary_message(bytes(body))
+
+
+def _close_code(error: MemoError) -> CloseCode:
+    return _CLOSE_CODES.get(error.code, CloseCode.INTERNAL)
+
+
+_CLOSE_CODES = {
+    ErrorCode.UNAUTHORIZED: CloseCode.UNAUTHORIZED,
+    ErrorCode.TOKEN_EXPIRED: CloseCode.UNAUTHORIZED,
+    ErrorCode.SESSION_ENDED: CloseCode.SESSION_ENDED,
+    ErrorCode.ACCOUNT_DISABLED: CloseCode.SESSION_ENDED,
+    ErrorCode.FORBIDDEN: CloseCode.FORBIDDEN,
+    ErrorCode.NOT_FOUND: CloseCode.NOT_FOUND,
+    ErrorCode.GONE: CloseCode.GONE,
+}

@@ -1,0 +1,134 @@
+"""The feed: what changed for an account since a cursor, without a counter or a lock.
+
+A row carries the transaction that changed it last. A cursor is a floor: the oldest transaction
+that was still running when the feed was read. Whatever commits later, however late, has an id
+at or above the floor, so nothing is skipped; at worst something comes twice.
+
+Pages are ordered by (transaction, id). All pages of one reading keep the first one's floor, so
+that a commit landing between two pages, behind the place reached, is found by the next reading.
+"""
+
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from protocol.errors import ErrorCode, MemoError
+from protocol.feed import Change, Changes
+from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
+
+_START = UUID(int=0)
+
+_CHANGES = f"""
+WITH touched AS (
+    SELECT d.id, d.changed_xid FROM documents d
+    WHERE d.owner_id = $1 AND d.changed_xid >= $2::text::xid8
+    UNION ALL
+    SELECT d.id, d.changed_xid FROM memberships s JOIN documents d ON d.id = s.memory_id
+    WHERE s.user_id = $1 AND s.role <> 'owner' AND d.changed_xid >= $2::text::xid8
+    UNION ALL
+    SELECT s.memory_id, s.changed_xid FROM memberships s
+    WHERE s.user_id = $1 AND s.changed_xid >= $2::text::xid8
+), latest AS (
+    SELECT DISTINCT ON (id) id, changed_xid FROM touched ORDER BY id, changed_xid DESC
+), page AS (
+    SELECT id, changed_xid FROM latest
+    WHERE (changed_xid, id) > ($2::text::xid8, $3)
+    ORDER BY changed_xid, id LIMIT $4
+)
+SELECT page.changed_xid::text AS changed_xid, d.deleted_at IS NOT NULL AS deleted,
+    {MEMORY_COLUMNS}
+FROM page JOIN {MEMORY_TABLES} ON d.id = page.id AND ms.user_id = $1
+ORDER BY page.changed_xid, page.id
+"""
+
+
+class _Cursor(NamedTuple):
+    epoch: str
+    floor: int
+    place: tuple[int, UUID] | None = None
+
+    def __str__(self) -> str:
+        if self.place is None:
+            return f"{self.epoch}.{self.floor}"
+        return f"{self.epoch}.{self.floor}.{self.place[0]}.{self.place[1]}"
+
+    @classmethod
+    def parse(cls, text: str) -> "_Cursor":
+        match text.split("."):
+            case [epoch, floor]:
+                return cls(epoch, int(floor))
+            case [epoch, floor, xid, id]:
+                return cls(epoch, int(floor), (int(xid), UUID(id)))
+        raise ValueError(text)
+
+
+class Feed:
+    """Reads the feed. `installation.feed_epoch` changes when a backup is restored."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def cursor(self) -> str:
+        """The cursor of this moment."""
+        return str(await self._now(self._pool))
+
+    async def changes(self, account_id: UUID, after: str | None, limit: int) -> Changes:
+        """Up to `limit` changes behind the cursor, oldest first.
+
+        A cursor of another epoch answers `reset` and starts over.
+
+        Raises:
+            MemoError: `invalid_request`, when the cursor is none of ours.
+        """
+        try:
+            cursor = None if after is None else _Cursor.parse(after)
+            if cursor is not None and not 0 <= cursor.floor < 1 << 63:
+                raise ValueError(after)
+        except ValueError:
+            raise MemoError(
+                ErrorCode.INVALID_REQUEST,
+                "the cursor is not one of this server's; leave it out to start over",
+                details={"after": "is not a cursor of this server"},
+            ) from None
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            now = await self._now(connection)
+            # A floor ahead of this database is another database's, restored from a backup.
+            reset = cursor is not None and (cursor.epoch != now.epoch or cursor.floor > now.floor)
+            if cursor is None or reset:
+                cursor = _Cursor(now.epoch, 0)
+            whole = cursor.floor == 0
+            if cursor.place is None:
+                floor, since, seen = now.floor, cursor.floor, _START
+            else:
+                floor, (since, seen) = cursor.floor, cursor.place
+            rows = await connection.fetch(_CHANGES, account_id, str(since), seen, limit + 1)
+        more = len(rows) > limit
+        rows = rows[:limit]
+        items = [
+            Change(
+                kind="memory",
+                id=row["id"],
+                deleted=row["deleted"],
+                memory=None if row["deleted"] else read_memory(row),
+            )
+            for row in rows
+            if not (whole and row["deleted"])
+        ]
+        next_cursor = _Cursor(
+            now.epoch, floor, (int(rows[-1]["changed_xid"]), rows[-1]["id"]) if more else None
+        )
+        return Changes(items=items, cursor=str(next_cursor), more=more, reset=reset)
+
+    async def _now(self, connection: asyncpg.Pool | asyncpg.pool.PoolConnectionProxy) -> _Cursor:
+        row = await connection.fetchrow(
+            """
+            SELECT feed_epoch, pg_snapshot_xmin(pg_current_snapshot())::text AS floor
+            FROM installation
+            """
+        )
+        assert row is not None
+        return _Cursor(str(row["feed_epoch"]), int(row["floor"]))

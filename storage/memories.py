@@ -1,0 +1,368 @@
+"""Memories as rows: what documents hold, projected for lists, and each member's own marks."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from protocol.errors import ErrorCode, MemoError
+from protocol.log import Entry, Projection
+from protocol.memories import ListMemories, Memory, MemoryPage
+from protocol.records import Pagination, timestamp
+
+# Any connection that runs queries: taken from the pool, or the pool itself.
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+MEMORY_COLUMNS = """
+    m.id, m.user_id, ms.category_id, m.title, m.description, m.content, m.tags, m.metadata,
+    ms.is_favorite, ms.is_archived, m.privacy_level, ms.role, d.epoch, d.head AS log_offset,
+    m.created_at, m.updated_at
+"""
+MEMORY_TABLES = """
+    memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
+"""
+_SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
+
+
+def read_memory(row: asyncpg.Record) -> Memory:
+    """A row of `MEMORY_COLUMNS` as the memory it describes."""
+    return Memory(
+        id=row["id"],
+        user_id=row["user_id"],
+        category_id=row["category_id"],
+        title=row["title"],
+        description=row["description"],
+        content=row["content"],
+        tags=row["tags"],
+        metadata=row["metadata"],
+        is_favorite=row["is_favorite"],
+        is_archived=row["is_archived"],
+        privacy_level=row["privacy_level"],
+        role=row["role"],
+        epoch=str(row["epoch"]),
+        offset=row["log_offset"],
+        created_at=timestamp(row["created_at"]),
+        updated_at=timestamp(row["updated_at"]),
+    )
+
+
+class MemoryRows:
+    """The tables memories, memberships and messages. The documents are the truth of the first."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def create(
+        self, entry: Entry, *, category_id: UUID | None, is_favorite: bool, is_archived: bool
+    ) -> Memory:
+        """A memory whose document begins with `entry` (no payload: empty), owned by its author.
+
+        Raises:
+            MemoError: `conflict` when the id is another account's, `gone` when the author's own
+                memory of that id was deleted, `not_found` when the category is not the
+                author's. The author's own living memory of that id is answered as it is.
+        """
+        owner = entry.author.account_id
+        projection = entry.projection
+        assert projection is not None
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._check_category(connection, owner, category_id)
+            created = await connection.fetchval(
+                """
+                INSERT INTO memories (id, user_id) VALUES ($1, $2)
+                ON CONFLICT (id) DO NOTHING RETURNING true
+                """,
+                entry.document_id,
+                owner,
+            )
+            if created:
+                await connection.execute(
+                    """
+                    INSERT INTO memberships
+                        (memory_id, user_id, role, category_id, is_favorite, is_archived)
+                    VALUES ($1, $2, 'owner', $3, $4, $5)
+                    """,
+                    entry.document_id,
+                    owner,
+                    category_id,
+                    is_favorite,
+                    is_archived,
+                )
+                await connection.execute(
+                    "INSERT INTO documents (id, owner_id) VALUES ($1, $2)",
+                    entry.document_id,
+                    owner,
+                )
+                if entry.payload:
+                    await connection.fetch(
+                        "SELECT * FROM commit_updates($1, $2, $3, $4, $5, $6, $7)",
+                        [entry.document_id],
+                        [owner],
+                        [entry.author.device_id],
+                        [entry.payload],
+                        [1 for _ in entry.claims],
+                        [client for client, _ in entry.claims],
+                        [claimant for _, claimant in entry.claims],
+                    )
+                    await self.write(connection, entry.document_id, projection, 1)
+        try:
+            return await self.get(entry.document_id, owner)
+        except MemoError as error:
+            if error.code is ErrorCode.NOT_FOUND:
+                raise MemoError(
+                    ErrorCode.CONFLICT,
+                    "this id is taken; make a new one",
+                    details={"id": "is taken"},
+                ) from None
+            raise
+
+    async def get(self, memory_id: UUID, account_id: UUID) -> Memory:
+        """One memory as the account sees it.
+
+        Raises:
+            MemoError: `not_found`, also when the account is no member; `gone` when deleted.
+        """
+        row = await self._pool.fetchrow(
+            f"""
+            SELECT {MEMORY_COLUMNS}, d.deleted_at FROM {MEMORY_TABLES}
+            WHERE ms.memory_id = $1 AND ms.user_id = $2
+            """,
+            memory_id,
+            account_id,
+        )
+        if row is None:
+            raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        if row["deleted_at"] is not None:
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
+        return read_memory(row)
+
+    async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage:
+        """A page of the account's memories. Equal sort keys are ordered by id, so that pages
+        do not overlap."""
+        where, values = _filter(account_id, query)
+        order = f"{_SORTS[query.sort_by]} {query.sort_order.upper()} NULLS LAST, m.id"
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {MEMORY_COLUMNS}, count(*) OVER () AS total FROM {MEMORY_TABLES}
+            WHERE {where} ORDER BY {order}
+            LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}
+            """,
+            *values,
+            query.limit,
+            (query.page - 1) * query.limit,
+        )
+        if rows:
+            total = rows[0]["total"]
+        else:
+            total = await self._pool.fetchval(
+                f"SELECT count(*) FROM {MEMORY_TABLES} WHERE {where}", *values
+            )
+        return MemoryPage(
+            memories=[read_memory(row) for row in rows],
+            pagination=Pagination(
+                page=query.page,
+                limit=query.limit,
+                total=total,
+                total_pages=ceil(total / query.limit),
+            ),
+        )
+
+    async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None:
+        """Set the member's own `category_id`, `is_favorite` or `is_archived`.
+
+        Raises:
+            MemoError: `not_found` when the category is not the account's.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._check_category(connection, account_id, marks.get("category_id"))
+            columns = ", ".join(f"{name} = ${n}" for n, name in enumerate(marks, 3))
+            await connection.execute(
+                f"""
+                UPDATE memberships SET {columns}, changed_xid = pg_current_xact_id()
+                WHERE memory_id = $1 AND user_id = $2
+                """,
+                memory_id,
+                account_id,
+                *marks.values(),
+            )
+
+    async def delete(self, memory_id: UUID, account_id: UUID) -> tuple[str, Sequence[UUID]]:
+        """Mark a memory deleted. Returns when it was, and the accounts that followed it.
+
+        Deleting again answers as the first time, so that a retry is harmless.
+
+        Raises:
+            MemoError: `not_found` when the account is no member, `forbidden` when it is one
+                but not the owner.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            role = await connection.fetchval(
+                "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2",
+                memory_id,
+                account_id,
+            )
+            if role is None:
+                raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+            if role != "owner":
+                raise MemoError(ErrorCode.FORBIDDEN, "only the owner may delete a memory")
+            deleted_at = await connection.fetchval(
+                """
+                UPDATE documents SET deleted_at = coalesce(deleted_at, now()),
+                    changed_xid = pg_current_xact_id()
+                WHERE id = $1 RETURNING deleted_at
+                """,
+                memory_id,
+            )
+            followers = await connection.fetch(
+                "SELECT user_id FROM memberships WHERE memory_id = $1", memory_id
+            )
+        return timestamp(deleted_at), [row[0] for row in followers]
+
+    async def unprojected(self, limit: int) -> Sequence[UUID]:
+        """Documents whose rows are behind their log."""
+        rows = await self._pool.fetch(
+            """
+            SELECT id FROM documents WHERE projected_offset < head AND deleted_at IS NULL LIMIT $1
+            """,
+            limit,
+        )
+        return [row[0] for row in rows]
+
+    async def save(
+        self, document_id: UUID, projection: Projection, offset: int
+    ) -> Sequence[UUID]:
+        """Write the rows of the document at `offset` unless they are newer already."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self.write(connection, document_id, projection, offset)
+        return await self.followers(document_id)
+
+    async def followers(self, document_id: UUID) -> Sequence[UUID]:
+        """The accounts that follow the memory."""
+        rows = await self._pool.fetch(
+            "SELECT user_id FROM memberships WHERE memory_id = $1", document_id
+        )
+        return [row[0] for row in rows]
+
+    async def write(
+        self,
+        connection: Connection,
+        document_id: UUID,
+        projection: Projection,
+        offset: int,
+    ) -> None:
+        """`save` within the caller's transaction."""
+        advanced = await connection.fetchval(
+            """
+            UPDATE documents SET projected_offset = $2, changed_xid = pg_current_xact_id()
+            WHERE id = $1 AND projected_offset < $2 RETURNING true
+            """,
+            document_id,
+            offset,
+        )
+        if not advanced:
+            return
+        await connection.execute(
+            """
+            UPDATE memories SET title = $2, description = $3, content = $4, tags = $5,
+                metadata = $6, updated_at = coalesce((
+                    SELECT written_at FROM document_updates
+                    WHERE document_id = $1 AND log_offset = $7), now())
+            WHERE id = $1
+            """,
+            document_id,
+            projection.title,
+            projection.description,
+            projection.content,
+            projection.tags,
+            projection.metadata,
+            offset,
+        )
+        await connection.execute(
+            "DELETE FROM messages WHERE memory_id = $1 AND id <> ALL ($2::uuid[])",
+            document_id,
+            [message.id for message in projection.messages],
+        )
+        if projection.messages:
+            await self._write_messages(connection, document_id, projection)
+
+    async def _write_messages(
+        self, connection: Connection, document_id: UUID, projection: Projection
+    ) -> None:
+        # A message's id is chosen by whoever may write the document: one that stands in another
+        # memory is left alone.
+        await connection.executemany(
+            """
+            INSERT INTO messages AS old (id, memory_id, user_id, content, message_type, metadata,
+                attachments, is_ai_generated, parent_message_id, status, created_at)
+            SELECT $2, $1, (SELECT id FROM users WHERE id = $3), $4, $5, $6, $7, $8, $9, $10,
+                coalesce($11, now())
+            ON CONFLICT (id) DO UPDATE SET content = excluded.content,
+                message_type = excluded.message_type, metadata = excluded.metadata,
+                attachments = excluded.attachments, status = excluded.status, updated_at = now()
+            WHERE old.memory_id = $1 AND (old.content, old.message_type, old.metadata,
+                old.attachments, old.status) IS DISTINCT FROM (excluded.content,
+                excluded.message_type, excluded.metadata, excluded.attachments, excluded.status)
+            """,
+            [
+                (
+                    document_id,
+                    message.id,
+                    message.user_id,
+                    message.content,
+                    message.message_type,
+                    message.metadata,
+                    message.attachments,
+                    message.is_ai_generated,
+                    message.parent_message_id,
+                    message.status,
+                    message.created_at,
+                )
+                for message in projection.messages
+            ],
+        )
+
+    async def _check_category(
+        self, connection: Connection, account_id: UUID, category_id: UUID | None
+    ) -> None:
+        if category_id is None:
+            return
+        known = await connection.fetchval(
+            "SELECT true FROM memory_categories WHERE id = $1 AND user_id = $2",
+            category_id,
+            account_id,
+        )
+        if not known:
+            raise MemoError(
+                ErrorCode.NOT_FOUND,
+                "there is no such category",
+                details={"categoryId": "is not one of your categories"},
+            )
+
+
+def _filter(account_id: UUID, query: ListMemories) -> tuple[str, list[Any]]:
+    """The WHERE clause of a list and the values of its parameters."""
+    clauses = ["ms.user_id = $1", "d.deleted_at IS NULL"]
+    values: list[Any] = [account_id]
+
+    def add(clause: str, value: Any) -> None:
+        values.append(value)
+        clauses.append(clause.format(f"${len(values)}"))
+
+    if query.category_id is not None:
+        add("ms.category_id = {0}", query.category_id)
+    if query.is_favorite is not None:
+        add("ms.is_favorite = {0}", query.is_favorite)
+    if query.is_archived is not None:
+        add("ms.is_archived = {0}", query.is_archived)
+    if query.tags:
+        add("m.tags @> {0}", query.tags)
+    if query.search:
+        escaped = query.search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        add(
+            "(m.title ILIKE {0} OR m.description ILIKE {0} OR m.content->>'text' ILIKE {0}"
+            " OR array_to_string(m.tags, ' ') ILIKE {0})",
+            f"%{escaped}%",
+        )
+    return " AND ".join(clauses), values

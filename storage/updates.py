@@ -1,0 +1,231 @@
+"""The log of updates in PostgreSQL: commit, read, snapshot, trim."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from protocol.log import (
+    Authorship,
+    Committed,
+    Entry,
+    Outcome,
+    Row,
+    Snapshot,
+    Standing,
+)
+from protocol.memories import Role
+from storage import outage
+from storage.memories import MemoryRows
+
+_COMMIT = "SELECT outcome, log_offset FROM commit_updates($1, $2, $3, $4, $5, $6, $7)"
+
+_STANDING = """
+SELECT d.epoch, d.head, d.projected_offset, d.deleted_at IS NOT NULL AS deleted,
+    coalesce(s.log_offset, 0) AS snapshot_offset, coalesce(length(s.payload), 0) AS snapshot_bytes,
+    s.state,
+    ARRAY(SELECT payload FROM document_updates u
+        WHERE u.document_id = d.id AND u.log_offset > coalesce(s.log_offset, 0)
+        ORDER BY u.log_offset) AS tail,
+    ARRAY(SELECT client FROM document_clients c WHERE c.document_id = d.id ORDER BY client)
+        AS clients,
+    ARRAY(SELECT account_id FROM document_clients c WHERE c.document_id = d.id ORDER BY client)
+        AS owners
+FROM documents d LEFT JOIN document_snapshots s ON s.document_id = d.id WHERE d.id = $1
+"""
+
+# The running total is taken before the row itself, so the first row always comes.
+_READ = """
+SELECT log_offset, payload FROM (
+    SELECT log_offset, payload,
+        sum(length(payload)) OVER (ORDER BY log_offset) - length(payload) AS before
+    FROM (
+        SELECT log_offset, payload FROM document_updates
+        WHERE document_id = $1 AND log_offset > $2 AND ($3::bigint IS NULL OR log_offset <= $3)
+        ORDER BY log_offset LIMIT 10000
+    ) AS next
+) AS weighed WHERE before < $4 ORDER BY log_offset
+"""
+
+# The cheaper way to bring a reader to the head: the rows it misses, if they all are still there
+# and weigh no more than the snapshot with the rows behind it.
+_CONTENT = """
+WITH s AS (
+    SELECT log_offset, payload, state FROM document_snapshots WHERE document_id = $1
+), weights AS (
+    SELECT coalesce(sum(length(payload)), 0) AS missed,
+        coalesce(min(log_offset), 0) AS first,
+        coalesce(sum(length(payload)) FILTER (
+            WHERE log_offset > coalesce((SELECT log_offset FROM s), 0)), 0) AS tail
+    FROM document_updates WHERE document_id = $1 AND log_offset > $2
+), choice AS (
+    SELECT (SELECT log_offset FROM s) IS NOT NULL AND (SELECT log_offset FROM s) > $2 AND (
+        w.first <> $2 + 1 OR w.missed > w.tail + (SELECT length(payload) FROM s)) AS whole
+    FROM weights w
+), start AS (
+    SELECT CASE WHEN whole THEN (SELECT log_offset FROM s) ELSE $2 END AS log_offset FROM choice
+)
+SELECT NULL::bigint AS log_offset, NULL::bytea AS payload, s.log_offset AS snapshot_offset,
+    s.payload AS snapshot, s.state
+FROM s, choice WHERE choice.whole
+UNION ALL (
+    SELECT u.log_offset, u.payload, NULL, NULL, NULL
+    FROM document_updates u, start
+    WHERE u.document_id = $1 AND u.log_offset > start.log_offset ORDER BY u.log_offset)
+"""
+
+
+class UpdateLog:
+    """The log of every document; `memories` writes rows that go with an update."""
+
+    def __init__(self, pool: asyncpg.Pool, memories: MemoryRows) -> None:
+        self._pool = pool
+        self._memories = memories
+
+    async def standing(self, document_id: UUID) -> Standing | None:
+        with outage.reported():
+            row = await self._pool.fetchrow(_STANDING, document_id)
+        if row is None:
+            return None
+        return Standing(
+            epoch=str(row["epoch"]),
+            head=row["head"],
+            projected_offset=row["projected_offset"],
+            deleted=row["deleted"],
+            snapshot_offset=row["snapshot_offset"],
+            snapshot_bytes=row["snapshot_bytes"],
+            state=row["state"],
+            tail=row["tail"],
+            clients=dict(zip(row["clients"], row["owners"], strict=True)),
+        )
+
+    async def head(self, document_id: UUID) -> int:
+        with outage.reported():
+            head: int | None = await self._pool.fetchval(
+                "SELECT head FROM documents WHERE id = $1", document_id
+            )
+        return head or 0
+
+    async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
+        with outage.reported():
+            role: Role | None = await self._pool.fetchval(
+                "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2",
+                document_id,
+                account_id,
+            )
+        return role
+
+    async def read(
+        self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20
+    ) -> list[tuple[int, bytes]]:
+        with outage.reported():
+            rows = await self._pool.fetch(_READ, document_id, after, up_to, max_bytes)
+        return [(row[0], row[1]) for row in rows]
+
+    async def content(
+        self, document_id: UUID, after: int
+    ) -> tuple[Snapshot | None, list[tuple[int, bytes]]]:
+        with outage.reported():
+            rows = await self._pool.fetch(_CONTENT, document_id, after)
+        snapshot = None
+        if rows and rows[0]["log_offset"] is None:
+            first = rows.pop(0)
+            snapshot = Snapshot(first["snapshot_offset"], first["snapshot"], first["state"])
+        return snapshot, [(row["log_offset"], row["payload"]) for row in rows]
+
+    async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
+        arguments = (
+            [entry.document_id for entry in entries],
+            [entry.author.account_id for entry in entries],
+            [entry.author.device_id for entry in entries],
+            [entry.payload for entry in entries],
+            [number for number, entry in enumerate(entries, 1) for _ in entry.claims],
+            [client for entry in entries for client, _ in entry.claims],
+            [owner for entry in entries for _, owner in entry.claims],
+        )
+        with outage.reported():
+            if all(entry.projection is None for entry in entries):
+                rows = await self._pool.fetch(_COMMIT, *arguments)
+            else:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    rows = await connection.fetch(_COMMIT, *arguments)
+                    for entry, row in zip(entries, rows, strict=True):
+                        if entry.projection and row["log_offset"] == entry.base + 1:
+                            await self._memories.write(
+                                connection, entry.document_id, entry.projection, row["log_offset"]
+                            )
+        return [Committed(Outcome(row["outcome"]), row["log_offset"]) for row in rows]
+
+    async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
+        status = await self._pool.execute(
+            """
+            INSERT INTO document_snapshots (document_id, log_offset, payload, state)
+            SELECT id, $2, $3, $4 FROM documents WHERE id = $1 AND head >= $2
+            ON CONFLICT (document_id) DO UPDATE
+            SET log_offset = excluded.log_offset, payload = excluded.payload,
+                state = excluded.state, created_at = now()
+            WHERE document_snapshots.log_offset < excluded.log_offset
+            """,
+            document_id,
+            snapshot.offset,
+            snapshot.payload,
+            snapshot.state,
+        )
+        return bool(status.endswith(" 1"))
+
+    async def trimmable(self, document_id: UUID, older_than_seconds: float) -> list[Row]:
+        rows = await self._pool.fetch(
+            """
+            SELECT u.log_offset, u.payload, u.account_id, u.device_id, u.written_at
+            FROM document_updates u JOIN document_snapshots s USING (document_id)
+            WHERE u.document_id = $1 AND u.log_offset <= s.log_offset
+                AND u.written_at < now() - make_interval(secs => $2)
+            ORDER BY u.log_offset LIMIT 2000
+            """,
+            document_id,
+            older_than_seconds,
+        )
+        return [Row(*row) for row in rows]
+
+    async def trim(
+        self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]
+    ) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.executemany(
+                """
+                INSERT INTO document_authors (document_id, client, clock_from, clock_to,
+                    account_id, device_id, written_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+                """,
+                [
+                    (document_id, a.client, a.clock_from, a.clock_to, a.account_id, a.device_id,
+                     a.written_at)
+                    for a in authorship
+                ],
+            )  # fmt: skip
+            # The snapshot is looked at again: rows go only behind one that is really there.
+            await connection.execute(
+                """
+                DELETE FROM document_updates u USING document_snapshots s
+                WHERE u.document_id = $1 AND s.document_id = $1 AND u.log_offset <= $2
+                    AND u.log_offset <= s.log_offset
+                """,
+                document_id,
+                up_to,
+            )
+
+    async def overgrown(self, older_than_seconds: float, limit: int) -> list[UUID]:
+        rows = await self._pool.fetch(
+            """
+            SELECT s.document_id FROM document_snapshots s
+            WHERE EXISTS (
+                SELECT FROM document_updates u
+                WHERE u.document_id = s.document_id AND u.log_offset <= s.log_offset
+                    AND u.written_at < now() - make_interval(secs => $1)
+            ) LIMIT $2
+            """,
+            older_than_seconds,
+            limit,
+        )
+        return [row[0] for row in rows]
+

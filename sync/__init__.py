@@ -1,0 +1,1 @@
+"""Rooms, the log they keep in step with, and what they know of a document."""

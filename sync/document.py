@@ -1,0 +1,247 @@
+"""The memory document: what its Yjs types mean, and the heavy work done on them.
+
+    content     Y.Text, the body (a Y.XmlFragment `default`, as TipTap uses, is read after it)
+    properties  Y.Map: title, description, metadata, data (the memory's content less its text)
+    tags        Y.Map used as a set: key is the tag
+    messages    Y.Map of id to Y.Map, each with a Y.Text `body`
+
+Every function is plain and runs in a worker process: updates in, updates or rows out. Nothing
+in a document can be trusted to have the shape above; what has not is left out.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from pycrdt import Doc, Map, Text, XmlElement, XmlFragment, XmlText, merge_updates
+
+from protocol.log import Message, Projection
+from sync.state import State
+from sync.update import scan
+
+EMPTY_UPDATE = b"\x00\x00"
+_GROUP = 200  # updates merged at once; many more hold the interpreter for seconds
+_MAX_TITLE, _MAX_DESCRIPTION, _MAX_TAG, _MAX_TAGS = 255, 1000, 50, 100
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """A change of a memory made on the server. What is UNSET stays; None clears."""
+
+    title: str | None | UnsetType = UNSET
+    description: str | None | UnsetType = UNSET
+    metadata: dict[str, Any] | None | UnsetType = UNSET
+    data: dict[str, Any] | None | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+
+
+def load(updates: Iterable[bytes], client_id: int | None = None) -> Doc[Any]:
+    """The document that these updates, in the order of their log, make."""
+    doc: Doc[Any] = Doc(client_id=client_id)
+    pending = list(updates)
+    for start in range(0, len(pending), _GROUP):
+        group = pending[start : start + _GROUP]
+        doc.apply_update(group[0] if len(group) == 1 else merge_updates(*group))
+    return doc
+
+
+def project(updates: Sequence[bytes]) -> Projection:
+    """The rows that these updates' document projects to."""
+    return _project(load(updates))
+
+
+def edit(
+    updates: Sequence[bytes], change: Edit, client_id: int
+) -> tuple[bytes | None, Projection]:
+    """The update that makes `change`, written as `client_id`, and the rows that follow.
+
+    The update is None when the document is so already.
+    """
+    doc = load(updates, client_id)
+    made: list[bytes] = []
+    subscription = doc.observe(lambda event: made.append(event.update))
+    with doc.transaction():
+        _apply(doc, change)
+    doc.unobserve(subscription)
+    return (made[0] if made else None), _project(doc)
+
+
+def merge(
+    snapshot: bytes | None, state: bytes | None, updates: Sequence[bytes]
+) -> tuple[bytes, bytes]:
+    """A snapshot that has integrated `updates`, and what it holds as an encoded `State`.
+
+    Raises:
+        ValueError: the result would lack something the log holds; it must not be stored.
+    """
+    expected = State.decode(hold(state, updates))
+    doc = load(updates if snapshot is None else [snapshot, *updates])
+    payload = doc.get_update()
+    if not State.of([payload]).covers(expected):
+        raise ValueError("the merged document lacks updates that the log holds")
+    return payload, expected.encode()
+
+
+def hold(state: bytes | None, updates: Sequence[bytes]) -> bytes:
+    """The encoded `State` of a document that held `state` and then took `updates`."""
+    held = State.decode(state) if state is not None else State()
+    for update in updates:
+        held.add(scan(update))
+    return held.encode()
+
+
+def difference(updates: Sequence[bytes], vector: bytes) -> bytes:
+    """One update with what a Yjs client at the state `vector` lacks of these updates."""
+    return load(updates).get_update(vector)
+
+
+def _project(doc: Doc[Any]) -> Projection:
+    properties = _plain(doc.get("properties", type=Map).to_py() or {})
+    data = properties.get("data")
+    content = {k: v for k, v in data.items() if k != "text"} if isinstance(data, dict) else {}
+    body = str(doc.get("content", type=Text))
+    rich = _text_of(doc.get("default", type=XmlFragment))
+    content["text"] = _clean("\n".join(part for part in (body, rich) if part))
+    metadata = properties.get("metadata")
+    tags = doc.get("tags", type=Map).to_py() or {}
+    return Projection(
+        title=_string(properties.get("title"), _MAX_TITLE),
+        description=_string(properties.get("description"), _MAX_DESCRIPTION),
+        content=content,
+        tags=sorted(_clean(tag)[:_MAX_TAG] for tag, present in tags.items() if tag and present)[
+            :_MAX_TAGS
+        ],
+        metadata=metadata if isinstance(metadata, dict) else {},
+        messages=list(_messages(doc.get("messages", type=Map))),
+    )
+
+
+def _messages(messages: Map[Any]) -> Iterable[Message]:
+    for key, fields in (_plain(messages.to_py() or {})).items():
+        try:
+            message_id = UUID(key)
+            body = fields["body"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        if isinstance(body, str):
+            yield Message(
+                id=message_id,
+                content=body,
+                message_type=_string(fields.get("messageType"), 20) or "text",
+                user_id=_uuid(fields.get("userId")),
+                parent_message_id=_uuid(fields.get("parentMessageId")),
+                metadata=_dict(fields.get("metadata")),
+                attachments=[a for a in fields.get("attachments") or [] if isinstance(a, str)]
+                if isinstance(fields.get("attachments"), list)
+                else None,
+                is_ai_generated=fields.get("isAiGenerated") is True,
+                status=_string(fields.get("status"), 20) or "sent",
+                created_at=_moment(fields.get("createdAt")),
+            )
+
+
+def _apply(doc: Doc[Any], change: Edit) -> None:
+    properties = doc.get("properties", type=Map)
+    for name in ("title", "description", "metadata", "data"):
+        value = getattr(change, name)
+        if value is UNSET:
+            continue
+        present = properties.get(name)
+        if value is None:
+            if name in properties:
+                del properties[name]
+        elif (present.to_py() if isinstance(present, Map) else present) != value:
+            properties[name] = value
+    if change.tags is not UNSET:
+        tags = doc.get("tags", type=Map)
+        wanted, present_tags = set(change.tags), set(tags.keys())
+        for tag in sorted(present_tags - wanted):
+            del tags[tag]
+        for tag in sorted(wanted - present_tags):
+            tags[tag] = True
+    if change.text is not UNSET:
+        _rewrite(doc.get("content", type=Text), change.text)
+
+
+def _rewrite(text: Text, new: str) -> None:
+    """Make the text `new` by replacing what differs, so that edits elsewhere in it survive."""
+    old = str(text)
+    shorter = min(len(old), len(new))
+    start = 0
+    while start < shorter and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    # pycrdt counts positions in a text in bytes of its UTF-8.
+    first = len(old[:start].encode())
+    removed = len(old[start : len(old) - end].encode())
+    if removed:
+        del text[first : first + removed]
+    if inserted := new[start : len(new) - end]:
+        text.insert(first, inserted)
+
+
+def _text_of(fragment: XmlFragment) -> str:
+    """The text within an XML fragment, a line for each of its blocks."""
+    lines = [_inline_text(child) for child in fragment.children]
+    return "\n".join(line for line in lines if line)
+
+
+def _inline_text(node: XmlElement | XmlText | XmlFragment) -> str:
+    if isinstance(node, XmlText):
+        return "".join(part for part, _ in node.diff() if isinstance(part, str))
+    parts = [_inline_text(child) for child in node.children]
+    return "".join(parts) if all(isinstance(c, XmlText) for c in node.children) else "\n".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON that PostgreSQL stores: no NUL, no NaN, no bytes."""
+    match value:
+        case str():
+            return _clean(value)
+        case float():
+            if not math.isfinite(value):
+                return None
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case dict():
+            return {_clean(str(key)): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case None | bool() | int():
+            return value
+        case _:
+            return None
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "\ufffd")
+
+
+def _string(value: Any, limit: int) -> str | None:
+    return value[:limit] if isinstance(value, str) else None
+
+
+def _dict(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

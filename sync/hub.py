@@ -1,0 +1,198 @@
+"""The hub: the rooms that are open on this node, and the way into them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from uuid import UUID
+
+from protocol.errors import ErrorCode, MemoError
+from protocol.log import Author, Projection, Snapshot
+from sync.committer import Committer
+from sync.interfaces import Broker, Log, Observer, Subscriber
+from sync.room import Room, load_state, may_write
+from sync.subscription import Subscription
+from sync.tasks import Tasks
+from sync.worker import WorkerPool
+
+# Given a document's updates: the update that changes it (None: nothing to), and its new rows.
+Make = Callable[[Sequence[bytes]], Awaitable[tuple[bytes | None, Projection]]]
+
+LINGER_SECONDS = 10.0  # an empty room stays this long: devices come back
+
+
+class Opening:
+    """A room joined: apply `snapshot`, then `updates`, and the device stands at `offset`."""
+
+    __slots__ = ("offset", "snapshot", "subscription", "updates")
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        snapshot: Snapshot | None,
+        updates: Sequence[bytes],
+        offset: int,
+    ) -> None:
+        self.subscription = subscription
+        self.snapshot = snapshot
+        self.updates = updates
+        self.offset = offset
+
+
+class Hub:
+    """Opens rooms once each, however many ask at once, and lets empty ones go."""
+
+    def __init__(
+        self,
+        log: Log,
+        broker: Broker,
+        workers: WorkerPool,
+        observer: Observer,
+        tasks: Tasks,
+        on_commit: Sequence[Callable[[Room], None]],
+    ) -> None:
+        self.rooms: dict[UUID, Room] = {}
+        self._log = log
+        self._workers = workers
+        self._observer = observer
+        self._tasks = tasks
+        self._on_commit = on_commit
+        self._broker = broker
+        self._committer = Committer(log, observer, tasks)
+        self._opening: dict[UUID, asyncio.Task[Room]] = {}
+        self._writing: set[asyncio.Task[bool]] = set()
+        self._channels = count(1)
+        self._end_deleted = broker.subscribe("deleted", self._deleted)
+
+    def start(self) -> None:
+        self._tasks.start(self._committer.run())
+
+    async def stop(self, timeout: float = 10.0) -> None:
+        """Commit what was taken, at most for `timeout` seconds."""
+        self._end_deleted()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._committer.flush()
+        except TimeoutError as error:
+            self._observer.failed("flush", None, error)
+
+    @property
+    def subscriptions(self) -> int:
+        return sum(len(room.subscriptions) for room in self.rooms.values())
+
+    async def open(
+        self, subscriber: Subscriber, document_id: UUID, epoch: str | None, offset: int
+    ) -> Opening:
+        """Join a room with what the device has (`offset` under `epoch`).
+
+        The subscription is live when this returns: send the answer before anything else runs.
+
+        Raises:
+            MemoError: `not_found` (also when the account is no member), `gone`.
+        """
+        role = await self._log.role(document_id, subscriber.author.account_id)
+        if role is None:
+            raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        room = await self._room(document_id)
+        room.pins += 1
+        try:
+            after = offset if epoch == room.epoch else 0
+            if after > room.head and after > await self._log.head(document_id):
+                after = 0
+            snapshot, rows = await self._log.content(document_id, after)
+        finally:
+            room.pins -= 1
+        head = rows[-1][0] if rows else snapshot.offset if snapshot else after
+        subscription = room.subscribe(subscriber, may_write(role), head)
+        return Opening(subscription, snapshot, [payload for _, payload in rows], head)
+
+    async def content(
+        self, document_id: UUID
+    ) -> tuple[Snapshot | None, Sequence[tuple[int, bytes]]]:
+        """The whole document: a snapshot, if there is one, and the rows behind it."""
+        return await self._log.content(document_id, 0)
+
+    async def write(self, document_id: UUID, author: Author, make: Make) -> bool:
+        """Change a document on the server. Returns whether its rows were written along; if
+        not, others wrote at the same moment and the projector is about to.
+
+        Raises:
+            MemoError: `gone`, `forbidden`; whatever `make` raises.
+        """
+        # A caller that goes away must not release the room to the next writer, who would make
+        # an update of the same clocks, while this one's commit is under way.
+        writing = asyncio.get_running_loop().create_task(self._write(document_id, author, make))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
+
+    async def _write(self, document_id: UUID, author: Author, make: Make) -> bool:
+        room = await self._room(document_id)
+        room.pins += 1
+        try:
+            async with room.writing:
+                snapshot, rows = await self._log.content(document_id, 0)
+                updates = [payload for _, payload in rows]
+                base = rows[-1][0] if rows else snapshot.offset if snapshot else 0
+                payload, projection = await make(
+                    updates if snapshot is None else [snapshot.payload, *updates]
+                )
+                if payload is None:
+                    return True
+                return await room.write(author, payload, projection, base) == base + 1
+        finally:
+            room.pins -= 1
+            if not room.busy:
+                self._idle(room)
+
+    def announce_deleted(self, document_id: UUID) -> None:
+        """The document was deleted: its channels end on every node."""
+        self._broker.publish("deleted", document_id.bytes)
+
+    def _deleted(self, message: bytes) -> None:
+        room = self.rooms.pop(UUID(bytes=message), None)
+        if room is not None:
+            room.end(MemoError(ErrorCode.GONE, "this memory has been deleted"))
+
+    async def _room(self, document_id: UUID) -> Room:
+        room = self.rooms.get(document_id)
+        if room is not None:
+            return room
+        opening = self._opening.get(document_id)
+        if opening is None:
+            opening = asyncio.get_running_loop().create_task(self._load(document_id))
+            self._opening[document_id] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(document_id, None))
+        return await asyncio.shield(opening)
+
+    async def _load(self, document_id: UUID) -> Room:
+        standing = await self._log.standing(document_id)
+        if standing is None or standing.deleted:
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
+        state = await load_state(standing, self._workers)
+        room = Room(
+            document_id,
+            next(self._channels),
+            standing,
+            state,
+            log=self._log,
+            workers=self._workers,
+            observer=self._observer,
+            tasks=self._tasks,
+            wake=self._committer.wake,
+            committed=self._committed,
+            idle=self._idle,
+        )
+        self.rooms[document_id] = room
+        self._idle(room)
+        return room
+
+    def _committed(self, room: Room) -> None:
+        for notice in self._on_commit:
+            notice(room)
+
+    def _idle(self, room: Room) -> None:
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_if_idle, room)
+
+    def _close_if_idle(self, room: Room) -> None:
+        if not room.busy and self.rooms.get(room.document_id) is room:
+            del self.rooms[room.document_id]

@@ -1,0 +1,163 @@
+"""What the sync layer needs of the others, each named by its role.
+
+`storage` and `server` implement these; `server/app.py` joins them. Nothing here is imported by
+an implementation.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from protocol.errors import MemoError
+from protocol.log import (
+    Author,
+    Authorship,
+    Committed,
+    Entry,
+    Projection,
+    Row,
+    Snapshot,
+    Standing,
+)
+from protocol.memories import Role
+
+
+class Log(Protocol):
+    """The log of every document: gapless offsets in commit order, under an epoch."""
+
+    async def standing(self, document_id: UUID) -> Standing | None:
+        """Where the log stands and what a room needs to continue it; None if there is none."""
+
+    async def head(self, document_id: UUID) -> int:
+        """The offset of the newest committed update (0: none)."""
+
+    async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
+        """The account's role in the memory; None if it is no member."""
+
+    async def read(
+        self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20
+    ) -> list[tuple[int, bytes]]:
+        """Updates behind `after`, oldest first, at most about `max_bytes` but at least one."""
+
+    async def content(
+        self, document_id: UUID, after: int
+    ) -> tuple[Snapshot | None, list[tuple[int, bytes]]]:
+        """What brings a reader that has all up to `after` to the head, in the fewest bytes:
+        the rows behind `after`, or a snapshot and the rows behind that."""
+
+    async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
+        """Append the entries, in order, in one transaction. All outcomes are per entry.
+
+        Raises:
+            MemoError: `unavailable`, when it is unknown whether the commit happened.
+            Exception: the database refused the statement; nothing was committed.
+        """
+
+    async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
+        """Keep the snapshot unless a newer one is there. Returns whether it was kept."""
+
+    async def trimmable(self, document_id: UUID, older_than_seconds: float) -> list[Row]:
+        """A bounded number of the oldest rows that a snapshot has integrated and that are
+        older than given."""
+
+    async def trim(
+        self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]
+    ) -> None:
+        """Remove the rows up to an offset, keeping who wrote what in the same transaction."""
+
+    async def overgrown(self, older_than_seconds: float, limit: int) -> list[UUID]:
+        """Documents that have rows to trim."""
+
+
+class Projections(Protocol):
+    """The rows that lists and search read."""
+
+    async def unprojected(self, limit: int) -> Sequence[UUID]:
+        """Documents whose rows are behind their log."""
+
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
+        """Write the rows unless they are newer. Returns the accounts that follow the memory."""
+
+    async def followers(self, document_id: UUID) -> Sequence[UUID]:
+        """The accounts that follow the memory."""
+
+
+class Broker(Protocol):
+    """Carries hints between nodes. A message may be lost; the database is the truth."""
+
+    def publish(self, topic: str, message: bytes) -> None: ...
+
+    def subscribe(
+        self, topic: str, receive: Callable[[bytes], None]
+    ) -> Callable[[], None]:
+        """Returns the call that ends the subscription."""
+
+
+class Caller(Protocol):
+    """Who calls an operation."""
+
+    @property
+    def author(self) -> Author: ...
+
+
+class Wire(Protocol):
+    """How a kind of connection writes what a room broadcasts: complete WebSocket messages."""
+
+    def push(self, channel: int, offset: int, updates: Sequence[bytes]) -> bytes: ...
+
+    def awareness(self, channel: int, payload: bytes) -> bytes: ...
+
+
+class Subscriber(Protocol):
+    """A connection, as a room sees it."""
+
+    @property
+    def id(self) -> str:
+        """Names the connection in logs."""
+
+    @property
+    def wire(self) -> Wire: ...
+
+    @property
+    def author(self) -> Author: ...
+
+    @property
+    def congested(self) -> bool:
+        """Its socket takes no more for now: pushes are let go and read again once it drains."""
+
+    def send(self, message: bytes) -> None:
+        """Queue a complete WebSocket message, to be written by the end of this tick."""
+
+    def acked(self, channel: int, client_seq: int, offset: int) -> None:
+        """Its update is committed at `offset`, or changed nothing and `offset` is the head."""
+
+    def refused(self, channel: int, client_seq: int, error: MemoError) -> None:
+        """Its update is refused; the channel takes no more until it is opened again."""
+
+    def released(self, size: int) -> None:
+        """An update of `size` bytes that it sent no longer waits, whatever came of it."""
+
+    def lost(self, channel: int, error: MemoError) -> None:
+        """The channel ended: the document is gone, or what it misses is no longer in the log."""
+
+
+class Observer(Protocol):
+    """What the sync layer tells of itself, for metrics and logs."""
+
+    def committed(self, updates: int, seconds: float) -> None: ...
+
+    def known(self, updates: int) -> None: ...
+
+    def delivered(self, count: int) -> None: ...
+
+    def refused(self, code: str) -> None: ...
+
+    def fell_behind(self, document_id: UUID, subscriber: Subscriber) -> None: ...
+
+    def presence(self, count: int) -> None: ...
+
+    def projected(self, seconds: float) -> None: ...
+
+    def failed(self, what: str, document_id: UUID | None, error: BaseException) -> None: ...
+
+    def compacted(self, document_id: UUID, size: int) -> None: ...

@@ -1,0 +1,180 @@
+"""Memories: the operations that make, change and delete them.
+
+What members share is in the document and changed by an edit that merges with theirs; category,
+favourite and archived are the member's own row.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from msgspec import UNSET, UnsetType
+
+from protocol.errors import ErrorCode, MemoError
+from protocol.log import WRITERS, Entry, Projection
+from protocol.memories import (
+    Content,
+    CreateMemory,
+    DeletedMemory,
+    DeleteMemory,
+    GetMemory,
+    ListMemories,
+    Memory,
+    MemoryPage,
+    OneMemory,
+    UpdateMemory,
+)
+from sync.document import Edit, edit
+from sync.feed import Notices
+from sync.hub import Hub
+from sync.interfaces import Caller
+from sync.projection import Projector
+from sync.update import MalformedUpdate, scan
+from sync.worker import WorkerPool
+
+
+class MemoryStore(Protocol):
+    """The rows of memories."""
+
+    async def create(
+        self, entry: Entry, *, category_id: UUID | None, is_favorite: bool, is_archived: bool
+    ) -> Memory: ...
+
+    async def get(self, memory_id: UUID, account_id: UUID) -> Memory: ...
+
+    async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage: ...
+
+    async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None: ...
+
+    async def delete(self, memory_id: UUID, account_id: UUID) -> tuple[str, Sequence[UUID]]: ...
+
+
+class Memories:
+    """Binds the operations `memories.*`. All server-side edits of this process are made under
+    one Yjs client id, drawn anew at each start."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        hub: Hub,
+        projector: Projector,
+        workers: WorkerPool,
+        notices: Notices,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._projector = projector
+        self._workers = workers
+        self._notices = notices
+        self._client_id = secrets.randbits(32)
+
+    async def create(self, caller: Caller, request: CreateMemory) -> OneMemory:
+        """Raises:
+        MemoError: `conflict`, `gone`, `not_found` (the category), `invalid_request`.
+        """
+        change = Edit(
+            title=request.title,
+            description=request.description,
+            metadata=request.metadata,
+            tags=request.tags,
+            **_content(request.content),
+        )
+        payload, projection = await self._edit([], change)
+        claims = ((self._client_id, None),) if payload else ()
+        memory = await self._store.create(
+            Entry(request.id or uuid4(), caller.author, payload or b"", claims, projection),
+            category_id=request.category_id,
+            is_favorite=request.is_favorite,
+            is_archived=request.is_archived,
+        )
+        self._notices.feed_changed([caller.author.account_id], memory.id)
+        return OneMemory(memory=memory)
+
+    async def get(self, caller: Caller, request: GetMemory) -> OneMemory:
+        """Raises:
+        MemoError: `not_found`, `gone`.
+        """
+        return OneMemory(memory=await self._store.get(request.id, caller.author.account_id))
+
+    async def list(self, caller: Caller, request: ListMemories) -> MemoryPage:
+        return await self._store.list(caller.author.account_id, request)
+
+    async def update(self, caller: Caller, request: UpdateMemory) -> OneMemory:
+        """Raises:
+        MemoError: `not_found`, `gone`, `forbidden` (a shared field, by one who may not
+            write), `invalid_request`.
+        """
+        account_id = caller.author.account_id
+        change = Edit(
+            title=request.title,
+            description=request.description,
+            metadata=request.metadata,
+            tags=request.tags,
+            **_content(request.content),
+        )
+        memory = await self._store.get(request.id, account_id)
+        marks = {
+            name: value
+            for name in ("category_id", "is_favorite", "is_archived")
+            if (value := getattr(request, name)) is not UNSET
+        }
+        if change != Edit():
+            if memory.role not in WRITERS:
+                raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
+
+            async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+                return await self._edit(updates, change)
+
+            if not await self._hub.write(request.id, caller.author, make):
+                await self._projector.project(request.id)
+        if marks:
+            await self._store.mark(request.id, account_id, marks)
+        memory = await self._store.get(request.id, account_id)
+        self._notices.feed_changed([account_id], request.id)
+        return OneMemory(memory=memory)
+
+    async def delete(self, caller: Caller, request: DeleteMemory) -> DeletedMemory:
+        """Raises:
+        MemoError: `not_found`, `forbidden`.
+        """
+        deleted_at, followers = await self._store.delete(request.id, caller.author.account_id)
+        self._hub.announce_deleted(request.id)
+        self._notices.feed_changed(followers, request.id)
+        return DeletedMemory(id=request.id, deleted_at=deleted_at)
+
+    async def _edit(
+        self, updates: Sequence[bytes], change: Edit
+    ) -> tuple[bytes | None, Projection]:
+        try:
+            payload, projection = await self._workers.run(edit, updates, change, self._client_id)
+            if payload is not None:
+                scan(payload)
+        except (MalformedUpdate, ValueError, TypeError, OverflowError) as error:
+            raise MemoError(
+                ErrorCode.INVALID_REQUEST,
+                f"`content` or `metadata` holds what a document cannot: {error}",
+                details={"content": str(error)},
+            ) from None
+        return payload, projection
+
+
+def _content(content: Content | None | UnsetType) -> dict[str, Any]:
+    """The edit's `data` and `text` for a request's `content`."""
+    match content:
+        case UnsetType():
+            return {}
+        case None:
+            return {"data": None, "text": ""}
+        case str():
+            return {"data": None, "text": content}
+        case _:
+            text = content.get("text", "")
+            if not isinstance(text, str):
+                raise MemoError(
+                    ErrorCode.INVALID_REQUEST,
+                    "`content.text` is the memory's body and must be a string",
+                    details={"content.text": "must be a string"},
+                )
+            data = {key: value for key, value in content.items() if key != "text"}
+            return {"data": data or None, "text": text}

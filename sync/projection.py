@@ -1,0 +1,122 @@
+"""The projector: keeps the rows of lists and search behind the log by moments.
+
+A commit marks its document; after `DEBOUNCE_SECONDS` the document is read in a worker process
+and its rows are written, guarded by the offset they stand for. After a crash, and every
+`SWEEP_SECONDS`, the documents whose rows are behind are found in the database.
+"""
+
+import asyncio
+import time
+from uuid import UUID
+
+from sync.document import project
+from sync.feed import Notices
+from sync.interfaces import Log, Observer, Projections
+from sync.room import Room
+from sync.tasks import Tasks
+from sync.worker import WorkerPool
+
+DEBOUNCE_SECONDS = 0.2
+SWEEP_SECONDS = 30.0
+SWEEP_LIMIT = 500
+CONCURRENCY = 4
+_REST = 5.0  # a document that takes long rests this many times as long before the next
+
+
+class Projector:
+    """`start` it once; `committed` marks a document; `project` brings its rows up to date now."""
+
+    def __init__(
+        self,
+        log: Log,
+        projections: Projections,
+        workers: WorkerPool,
+        notices: Notices,
+        observer: Observer,
+        tasks: Tasks,
+    ) -> None:
+        self._log = log
+        self._projections = projections
+        self._workers = workers
+        self._notices = notices
+        self._observer = observer
+        self._tasks = tasks
+        self._marked: set[UUID] = set()  # waiting for their turn
+        self._again: set[UUID] = set()  # marked while they were being projected
+        self._running: set[UUID] = set()
+        self._unbearable: dict[UUID, int] = {}  # offsets at which a document could not be read
+        self._turns = asyncio.Semaphore(CONCURRENCY)
+
+    def start(self) -> None:
+        self._tasks.start(self._sweep())
+
+    def committed(self, room: Room) -> None:
+        """The room's document has news."""
+        self.mark(room.document_id)
+
+    def mark(self, document_id: UUID, delay: float = DEBOUNCE_SECONDS) -> None:
+        """Project the document after `delay` seconds, with whatever came in between."""
+        if document_id in self._running:
+            self._again.add(document_id)
+        elif document_id not in self._marked:
+            self._marked.add(document_id)
+            asyncio.get_running_loop().call_later(delay, self._begin, document_id)
+
+    def _begin(self, document_id: UUID) -> None:
+        self._marked.discard(document_id)
+        if document_id in self._running:
+            self._again.add(document_id)
+            return
+        self._running.add(document_id)
+        self._tasks.start(self._project_marked(document_id))
+
+    async def _project_marked(self, document_id: UUID) -> None:
+        started = time.perf_counter()
+        try:
+            async with self._turns:
+                await self.project(document_id)
+        except Exception as error:
+            self._observer.failed("projection", document_id, error)
+        finally:
+            self._running.discard(document_id)
+            if document_id in self._again:
+                self._again.discard(document_id)
+                took = time.perf_counter() - started
+                self.mark(document_id, max(DEBOUNCE_SECONDS, _REST * took))
+
+    async def project(self, document_id: UUID) -> None:
+        """Write the document's rows as of now, and tell the devices that follow it.
+
+        Raises:
+            Exception: the document could not be read; its devices are told all the same, since
+                its log has news.
+        """
+        snapshot, rows = await self._log.content(document_id, 0)
+        if snapshot is None and not rows:
+            return
+        offset = rows[-1][0] if rows else snapshot.offset if snapshot else 0
+        if self._unbearable.get(document_id) == offset:
+            return
+        updates = [payload for _, payload in rows]
+        started = time.perf_counter()
+        try:
+            projection = await self._workers.run(
+                project, updates if snapshot is None else [snapshot.payload, *updates]
+            )
+        except Exception:
+            self._unbearable[document_id] = offset
+            self._notices.feed_changed(await self._projections.followers(document_id), document_id)
+            raise
+        self._unbearable.pop(document_id, None)
+        followers = await self._projections.save(document_id, projection, offset)
+        self._observer.projected(time.perf_counter() - started)
+        self._notices.feed_changed(followers, document_id)
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                for document_id in await self._projections.unprojected(SWEEP_LIMIT):
+                    self.mark(document_id, delay=0)
+            except Exception as error:
+                self._observer.failed("projection sweep", None, error)
+            await asyncio.sleep(SWEEP_SECONDS)

@@ -1,0 +1,542 @@
+"""A room: one document that is open on this node.
+
+It admits updates (right, scan, dependencies, client ids) into its queue, hands the queue to the
+node's committer, and shows what was committed to its subscribers in the order of the log. It
+keeps the document's `State`, not the document.
+
+The state counts an update as known from its admission on, so that a device may have many in
+flight that build on each other. Should the commit refuse one, the state is read from the log
+again and what stood behind it is admitted afresh.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from protocol.errors import ErrorCode, MemoError
+from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standing
+from sync.document import hold
+from sync.interfaces import Log, Observer, Subscriber, Wire
+from sync.presence import INTERVAL, Presence
+from sync.state import State
+from sync.submission import Delivery, Submission
+from sync.subscription import Subscription
+from sync.tasks import Tasks
+from sync.update import MalformedUpdate, Update, scan
+from sync.worker import WorkerPool
+
+HOLD_SECONDS = 1.0  # how long an update waits for a part it builds on to come another way
+MAX_HELD = 256
+ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
+SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process
+
+_REFUSALS = {
+    Outcome.FORBIDDEN: (ErrorCode.FORBIDDEN, "you may not write in this memory"),
+    Outcome.GONE: (ErrorCode.GONE, "this memory has been deleted"),
+    Outcome.NOT_FOUND: (ErrorCode.GONE, "this memory has been deleted"),
+    Outcome.CLIENT_ID_TAKEN: (ErrorCode.CLIENT_ID_TAKEN, None),
+    Outcome.FAILED: (ErrorCode.INTERNAL, "the database refused this update"),
+}
+
+
+class Room:
+    """Built by the hub with the document's `standing`. `wake` tells the committer that the
+    queue has something; `channel` is the room's number on this node."""
+
+    def __init__(
+        self,
+        document_id: UUID,
+        channel: int,
+        standing: Standing,
+        state: State,
+        *,
+        log: Log,
+        workers: WorkerPool,
+        observer: Observer,
+        tasks: Tasks,
+        wake: "Callable[[Room], None]",
+        committed: "Callable[[Room], None]",
+        idle: "Callable[[Room], None]",
+    ) -> None:
+        self.document_id = document_id
+        self.channel = channel
+        self.epoch = standing.epoch
+        self.head = standing.head
+        self.snapshot_bytes = standing.snapshot_bytes
+        self.tail_weight = sum(map(len, standing.tail)) + ROW_WEIGHT * len(standing.tail)
+        self.log = log
+        self.observer = observer
+        self.tasks = tasks
+        self.subscriptions: set[Subscription] = set()
+        self.writing = asyncio.Lock()  # one server-side write at a time: they share a client id
+        self.pins = 0  # openings and server-side writes under way
+        self._state = state
+        self._owners = dict(standing.clients)
+        self._workers = workers
+        self._wake = wake
+        self._committed = committed
+        self._idle = idle
+        self._queue: deque[Submission] = deque()
+        self._in_flight: Sequence[Submission] = ()
+        self._held: list[Submission] = []
+        self._hold_timer: asyncio.TimerHandle | None = None
+        # Not None while the state is being read again: what arrives meanwhile.
+        self._waiting: list[Submission] | None = None
+        self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
+        self._presence: Presence[Subscription] = Presence()
+        self._presence_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way that the room must live for."""
+        return bool(
+            self.subscriptions
+            or self.pins
+            or self._queue
+            or self._in_flight
+            or self._held
+            or self._scanning
+            or self._waiting is not None
+        )
+
+    @property
+    def vector(self) -> bytes:
+        """The Yjs state vector, as a stock client's sync step 1 wants it."""
+        return self._state.vector()
+
+    def compacted(self, snapshot_bytes: int, tail_weight: int) -> None:
+        """A snapshot of so many bytes has taken in so much of the tail."""
+        self.snapshot_bytes = snapshot_bytes
+        self.tail_weight -= tail_weight
+
+    # Who is here
+
+    def subscribe(self, subscriber: Subscriber, can_write: bool, position: int) -> Subscription:
+        """Add a connection that has everything up to `position`. What it had open ends."""
+        for other in self.subscriptions:
+            if other.subscriber is subscriber:
+                other.close()
+                break
+        subscription = Subscription(self, subscriber, can_write, position)
+        self.subscriptions.add(subscription)
+        if position < self.head:
+            subscription.fall_behind()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self.subscriptions.discard(subscription)
+        if self._presence.leave(subscription):
+            self._schedule_presence()
+        if not self.busy:
+            self._idle(self)
+
+    def end(self, error: MemoError) -> None:
+        """The document is gone: all channels end, nothing more is taken."""
+        for subscription in list(self.subscriptions):
+            subscription.subscriber.lost(self.channel, error)
+            subscription.close()
+        for submission in (*self._queue, *self._held, *(self._waiting or ())):
+            self._refuse(submission, error)
+        self._queue.clear()
+        self._held.clear()
+
+    # Admission
+
+    def submit(self, subscription: Subscription, client_seq: int, payload: bytes) -> None:
+        """Take an update of a connection; its outcome reaches the subscription."""
+        if subscription.refusing:
+            self._answer_refusal(subscription, client_seq, len(payload), _closed())
+        elif not subscription.can_write:
+            error = MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
+            self._answer_refusal(subscription, client_seq, len(payload), error)
+        elif (waiting := self._scanning.get(subscription)) is not None:
+            waiting.append((client_seq, payload))
+        elif len(payload) > SCAN_INLINE_BYTES:
+            self._scanning[subscription] = deque([(client_seq, payload)])
+            self.tasks.start(self._scan_apart(subscription))
+        else:
+            try:
+                update = scan(payload)
+            except MalformedUpdate as error:
+                self._answer_refusal(
+                    subscription, client_seq, len(payload), _malformed(error)
+                )
+                return
+            self._submit(subscription, client_seq, payload, update)
+
+    def _submit(
+        self, subscription: Subscription, client_seq: int, payload: bytes, update: Update
+    ) -> None:
+        author = subscription.subscriber.author
+        self._admit(
+            Submission(author, payload, update, subscription=subscription, client_seq=client_seq)
+        )
+
+    async def _scan_apart(self, subscription: Subscription) -> None:
+        """Scan a large update in a worker, and what its connection sent behind it."""
+        waiting = self._scanning[subscription]
+        try:
+            while waiting:
+                client_seq, payload = waiting[0]
+                try:
+                    update = await self._workers.run(scan, payload)
+                except MalformedUpdate as error:
+                    self._answer_refusal(
+                        subscription, client_seq, len(payload), _malformed(error)
+                    )
+                except MemoError as error:
+                    self._answer_refusal(subscription, client_seq, len(payload), error)
+                else:
+                    if subscription.refusing:
+                        self._answer_refusal(subscription, client_seq, len(payload), _closed())
+                    else:
+                        self._submit(subscription, client_seq, payload, update)
+                waiting.popleft()
+        finally:
+            for _, payload in waiting:
+                subscription.subscriber.released(len(payload))
+            del self._scanning[subscription]
+            if not self.busy:
+                self._idle(self)
+
+    async def write(
+        self, author: Author, payload: bytes, projection: Projection, base: int
+    ) -> int:
+        """Commit an update that the server made for `author`; its offset.
+
+        Raises:
+            MemoError: it was refused.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        submission = Submission(
+            author, payload, scan(payload), done=done, projection=projection, base=base
+        )
+        self._admit(submission)
+        return await done
+
+    def _admit(self, submission: Submission) -> None:
+        if self._waiting is not None:
+            self._waiting.append(submission)
+            return
+        state, update = self._state, submission.update
+        try:
+            if missing := state.missing(update):
+                self._hold(submission, missing)
+                return
+            if not state.brings(update):
+                submission.entry = None
+                self._enqueue(submission)
+                return
+            state.validate(update)
+            claims = self._claims(submission)
+        except MalformedUpdate as error:
+            self._refuse(submission, _malformed(error))
+            return
+        except MemoError as error:
+            self._refuse(submission, error)
+            return
+        submission.make_entry(self.document_id, claims)
+        state.add(update)
+        self._enqueue(submission)
+        if self._held:
+            self._retry_held()
+
+    def _claims(self, submission: Submission) -> tuple[tuple[int, UUID | None], ...]:
+        """The Yjs client ids that this update is the first to use.
+
+        Raises:
+            MemoError: `client_id_taken`, when new clocks are another account's client's.
+        """
+        owner, owners = submission.owner, self._owners
+        claims: tuple[tuple[int, UUID | None], ...] = ()
+        for client, (_, end) in submission.update.structs.items():
+            if client not in owners:
+                claims = (*claims, (client, owner))
+            elif owners[client] != owner and end > self._state.clocks.get(client, 0):
+                raise MemoError(ErrorCode.CLIENT_ID_TAKEN, details={"client": client})
+        owners.update(claims)
+        return claims
+
+    def _enqueue(self, submission: Submission) -> None:
+        self._queue.append(submission)
+        if not self._in_flight:
+            self._wake(self)
+
+    # Updates that build on what is not here
+
+    def _hold(self, submission: Submission, missing: dict[int, int]) -> None:
+        loop = asyncio.get_running_loop()
+        if not submission.deadline:
+            submission.deadline = loop.time() + HOLD_SECONDS
+            self.tasks.start(self._look_for_more())
+        if len(self._held) >= MAX_HELD or loop.time() >= submission.deadline:
+            self._refuse(submission, _missing(missing))
+            return
+        self._held.append(submission)
+        if self._hold_timer is None:
+            self._hold_timer = loop.call_at(submission.deadline, self._expire_held)
+
+    def _retry_held(self) -> None:
+        held, self._held = self._held, []
+        for submission in held:
+            self._admit(submission)
+
+    def _expire_held(self) -> None:
+        self._hold_timer = None
+        self._retry_held()
+        if self._held:
+            earliest = min(submission.deadline for submission in self._held)
+            loop = asyncio.get_running_loop()
+            self._hold_timer = loop.call_at(earliest, self._expire_held)
+        elif not self.busy:
+            self._idle(self)
+
+    async def _look_for_more(self) -> None:
+        """Another node may have committed what is missing."""
+        if await self.log.head(self.document_id) > self.head and not self._in_flight:
+            self._recover([])
+
+    # The commit
+
+    def take(self) -> Sequence[Submission]:
+        """The queue, for the committer, which answers with `settle`, `put_back` or `recover`."""
+        if self._in_flight or self._waiting is not None:
+            return ()
+        self._in_flight = tuple(self._queue)
+        self._queue.clear()
+        return self._in_flight
+
+    def settle(self, outcomes: Sequence[Committed]) -> None:
+        """What the commit made of the entries taken, in order."""
+        taken, self._in_flight = self._in_flight, ()
+        results = iter(outcomes)
+        deliveries: list[Delivery] = []
+        again: list[Submission] = []
+        known: list[Submission] = []
+        first = 0
+        for submission in taken:
+            if submission.entry is None:
+                known.append(submission)
+                continue
+            result = next(results)
+            if result.offset is not None:
+                first = first or result.offset
+                deliveries.append(Delivery(submission.payload, submission))
+            elif result.outcome in (Outcome.AGAIN, Outcome.LOCKED):
+                again.append(submission)
+            else:
+                code, message = _REFUSALS[result.outcome]
+                self._refuse(submission, MemoError(code, message))
+        if deliveries and first != self.head + 1:
+            # Another node wrote in between; the log tells what.
+            self.tasks.start(self._fill_gap(first, deliveries, known))
+            return
+        if deliveries:
+            self._deliver(first, deliveries)
+        if again:
+            self._recover([*again, *known])
+            return
+        if known:
+            self.observer.known(len(known))
+            for submission in known:
+                self._settle_one(submission, self.head)
+        self._continue()
+
+    def put_back(self) -> None:
+        """Nothing was committed and nothing refused: what was taken heads the queue again."""
+        self._queue.extendleft(reversed(self._in_flight))
+        self._in_flight = ()
+
+    def recover(self) -> None:
+        """It is unknown what became of what was taken: the log tells."""
+        taken, self._in_flight = self._in_flight, ()
+        self._recover(list(taken))
+
+    def _continue(self) -> None:
+        if self._queue:
+            self._wake(self)
+        elif not self.busy:
+            self._idle(self)
+
+    def _settle_one(self, submission: Submission, offset: int) -> None:
+        if submission.done is not None:
+            if not submission.done.done():
+                submission.done.set_result(offset)
+        elif submission.subscription is not None:
+            submission.subscription.subscriber.released(len(submission.payload))
+            submission.subscription.settle(submission.client_seq, offset)
+
+    def _refuse(self, submission: Submission, error: MemoError) -> None:
+        if submission.subscription is not None:
+            self._answer_refusal(
+                submission.subscription, submission.client_seq, len(submission.payload), error
+            )
+        elif submission.done is not None and not submission.done.done():
+            self.observer.refused(error.code.value)
+            submission.done.set_exception(error)
+
+    def _answer_refusal(
+        self, subscription: Subscription, client_seq: int, size: int, error: MemoError
+    ) -> None:
+        self.observer.refused(error.code.value)
+        subscription.subscriber.released(size)
+        subscription.refuse(client_seq, error)
+
+    # Delivery
+
+    def _deliver(self, first: int, deliveries: Sequence[Delivery]) -> None:
+        """Show committed updates, the next of the log, to everyone who is here."""
+        last = first + len(deliveries) - 1
+        self.head = last
+        self.tail_weight += ROW_WEIGHT * len(deliveries) + sum(
+            len(delivery.payload) for delivery in deliveries
+        )
+        writers: set[Subscription] = set()
+        for offset, delivery in enumerate(deliveries, first):
+            submission = delivery.submission
+            if submission is None:
+                continue
+            if submission.subscription is None:
+                self._settle_one(submission, offset)
+            else:
+                writers.add(submission.subscription)
+                submission.subscription.subscriber.released(len(submission.payload))
+        messages: dict[Wire, bytes] = {}
+        payloads = [delivery.payload for delivery in deliveries]
+        pushed = 0
+        for subscription in self.subscriptions:
+            if subscription in writers:
+                pushed += subscription.offer(first, deliveries)
+            elif subscription.accepts(first, last):
+                subscriber = subscription.subscriber
+                message = messages.get(subscriber.wire)
+                if message is None:
+                    message = subscriber.wire.push(self.channel, first, payloads)
+                    messages[subscriber.wire] = message
+                subscriber.send(message)
+                pushed += len(payloads)
+        self.observer.delivered(pushed)
+        self._committed(self)
+
+    async def _fill_gap(
+        self, first: int, deliveries: Sequence[Delivery], known: Sequence[Submission]
+    ) -> None:
+        """Show what another node committed before `first`, then this node's own."""
+        self._waiting = [] if self._waiting is None else self._waiting
+        await self._read_to(first - 1)
+        self._deliver(first, deliveries)
+        await self._reload(list(known))
+
+    async def _read_to(self, offset: int) -> None:
+        while self.head < offset:
+            rows = await self.log.read(self.document_id, self.head, up_to=offset)
+            if not rows or rows[0][0] != self.head + 1:
+                raise RuntimeError(f"the log of {self.document_id} lacks {self.head + 1}")
+            self._deliver(rows[0][0], [Delivery(payload) for _, payload in rows])
+
+    def _recover(self, submissions: list[Submission]) -> None:
+        """Read the state again, then admit these and the queue afresh."""
+        again = [*submissions, *self._queue]
+        self._queue.clear()
+        if self._waiting is not None:
+            self._waiting[:0] = again
+            return
+        self._waiting = []
+        self.tasks.start(self._reload(again))
+
+    async def _reload(self, again: list[Submission]) -> None:
+        delay = 0.05
+        while True:
+            try:
+                standing = await self.log.standing(self.document_id)
+                break
+            except MemoError as error:
+                # The database is away. The devices wait for their acks; so does the room.
+                self.observer.failed("reload", self.document_id, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+        again, self._waiting = [*again, *(self._waiting or ())], None
+        if standing is None or standing.deleted:
+            gone = MemoError(ErrorCode.GONE, "this memory has been deleted")
+            for submission in again:
+                self._refuse(submission, gone)
+            self.end(gone)
+            return
+        self._waiting = []
+        state = await load_state(standing, self._workers)
+        await self._read_to(standing.head)
+        self._state, self._owners = state, dict(standing.clients)
+        again, self._waiting = [*again, *self._waiting], None
+        for submission in again:
+            if submission.subscription is not None and submission.subscription.refusing:
+                self._refuse(submission, _closed())
+            else:
+                self._admit(submission)
+        self._continue()
+
+    # Presence
+
+    def relay(self, subscription: Subscription, payload: bytes) -> None:
+        """Show an awareness update of one connection to the others, soon."""
+        if self._presence.apply(subscription, payload):
+            self._schedule_presence()
+
+    def show_presence(self, subscription: Subscription) -> None:
+        """Tell one connection of everyone who is here."""
+        states = self._presence.all()
+        if states is not None and not subscription.subscriber.congested:
+            subscriber = subscription.subscriber
+            subscriber.send(subscriber.wire.awareness(self.channel, states))
+
+    def _schedule_presence(self) -> None:
+        if self._presence_timer is None:
+            loop = asyncio.get_running_loop()
+            self._presence_timer = loop.call_later(INTERVAL, self._send_presence)
+
+    def _send_presence(self) -> None:
+        self._presence_timer = None
+        payload, owners = self._presence.take_changes()
+        messages: dict[Wire, bytes] = {}
+        relayed = 0
+        for subscription in self.subscriptions:
+            subscriber = subscription.subscriber
+            if subscriber.congested or owners == {subscription}:
+                continue
+            message = messages.get(subscriber.wire)
+            if message is None:
+                message = subscriber.wire.awareness(self.channel, payload)
+                messages[subscriber.wire] = message
+            subscriber.send(message)
+            relayed += 1
+        self.observer.presence(relayed)
+
+
+async def load_state(standing: Standing, workers: WorkerPool) -> State:
+    """What a document holds: the state stored with its snapshot, and its tail's updates."""
+    if sum(map(len, standing.tail)) > SCAN_INLINE_BYTES:
+        return State.decode(await workers.run(hold, standing.state, list(standing.tail)))
+    state = State.decode(standing.state) if standing.state is not None else State()
+    for payload in standing.tail:
+        state.add(scan(payload))
+    return state
+
+
+def may_write(role: str) -> bool:
+    """Whether a member of this role may write updates."""
+    return role in WRITERS
+
+
+def _closed() -> MemoError:
+    return MemoError(
+        ErrorCode.CHANNEL_CLOSED, "an update of this channel was refused; open the document again"
+    )
+
+
+def _malformed(error: MalformedUpdate) -> MemoError:
+    return MemoError(ErrorCode.MALFORMED_UPDATE, str(error))
+
+
+def _missing(missing: dict[int, int]) -> MemoError:
+    needed = {str(client): clock for client, clock in list(missing.items())[:10]}
+    return MemoError(ErrorCode.MISSING_DEPENDENCY, details={"needs": needed})

@@ -1,0 +1,81 @@
+"""What tests share: a PostgreSQL for each test process, and a fresh database for each test."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from storage.embedded import EmbeddedPostgres
+from storage.postgres import connect, migrate
+
+# A copy of the template by files is the quicker one as long as no checkpoint has to reach a disk.
+TEST_SETTINGS = {"fsync": "off", "max_connections": "100", "log_min_messages": "fatal"}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL whose database `memo` is migrated and used by nobody."""
+    with _directory() as directory:
+        server = EmbeddedPostgres(directory, settings=TEST_SETTINGS)
+        server.start()
+        try:
+            asyncio.run(_migrate(server.url))
+            yield server.url
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+async def database(postgres: str) -> AsyncIterator[str]:
+    """The address of a migrated database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    server = await asyncpg.connect(_address(postgres, "postgres"))
+    try:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE memo STRATEGY file_copy")
+        yield _address(postgres, name)
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await connect(database)
+    yield pool
+    # Bounded: a test that leaks a connection fails here instead of hanging.
+    await asyncio.wait_for(pool.close(), 10)
+
+
+@pytest.fixture
+def data_directory() -> Iterator[Path]:
+    """An empty directory that can be a DATA_DIR."""
+    with _directory() as directory:
+        yield directory
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    # Not pytest's `tmp_path`: each run makes its parent private again, and where tests are run
+    # by root, PostgreSQL, which is not, has to pass through.
+    directory = Path(tempfile.mkdtemp(prefix="memo-test-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def _address(url: str, database: str) -> str:
+    return url.replace("/memo?", f"/{database}?")
+
+
+async def _migrate(url: str) -> None:
+    pool = await connect(url)
+    await migrate(pool)
+    await pool.close()

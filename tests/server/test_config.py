@@ -1,0 +1,112 @@
+"""Settings: what each variable means, and the line a bad one gets."""
+
+from pathlib import Path
+
+import pytest
+
+from server.config import ConfigError, Settings
+
+
+def test_nothing_set_serves_one_person_on_this_machine() -> None:
+    settings = Settings.read({})
+    assert (settings.host, settings.port, settings.data_directory) == (
+        "127.0.0.1",
+        8000,
+        Path("data"),
+    )
+    assert settings.database_url is None
+    assert settings.url == "http://127.0.0.1:8000"
+    assert settings.update_retention_seconds == 7 * 24 * 3600
+
+
+def test_empty_and_unknown_variables_are_as_if_unset() -> None:
+    assert Settings.read({"PORT": "", "DATABASE_URL": "  ", "EDITOR": "ed"}) == Settings.read({})
+
+
+def test_each_variable_reaches_its_field() -> None:
+    assert Settings.read(
+        {
+            "HOST": "0.0.0.0",
+            "PORT": "9000",
+            "PUBLIC_URL": "https://memo.example.com/",
+            "DATA_DIR": "/var/lib/memo",
+            "DATABASE_URL": "postgresql://me@db/memo",
+            "WORKERS": "1",
+            "JWT_PRIVATE_KEY": "/etc/memo/key.pem",
+            "LOG_LEVEL": "DEBUG",
+            "LOG_FORMAT": "json",
+            "CORS_ORIGINS": "https://a.example.com, http://localhost:5173",
+            "TRUSTED_PROXIES": "10.0.0.0/8,::1",
+            "UPDATE_RETENTION": "36h",
+        }
+    ) == Settings(
+        host="0.0.0.0",
+        port=9000,
+        public_url="https://memo.example.com",
+        data_directory=Path("/var/lib/memo"),
+        database_url="postgresql://me@db/memo",
+        jwt_private_key="/etc/memo/key.pem",
+        log_level="debug",
+        log_format="json",
+        cors_origins=("https://a.example.com", "http://localhost:5173"),
+        trusted_proxies=("10.0.0.0/8", "::1"),
+        update_retention_seconds=36 * 3600.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("pi", "http://pi:8000")],
+)
+def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> None:
+    assert Settings.read({"HOST": host}).url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("HOST", "not a host", "an IP address"),
+        ("PORT", "80000", "a number from 0 to 65535"),
+        ("PORT", "http", "a number from 0 to 65535"),
+        ("PORT", "²", "a number from 0 to 65535"),
+        ("PUBLIC_URL", "memo.example.com", "https://memo.example.com"),
+        ("PUBLIC_URL", "http://[", "https://memo.example.com"),
+        ("WORKERS", "4", "which this version lacks"),
+        ("WORKERS", "many", "which this version lacks"),
+        ("LOG_LEVEL", "loud", "debug, info, warning, error"),
+        ("LOG_FORMAT", "xml", "auto, console, json"),
+        ("CORS_ORIGINS", "https://a.example.com/path", "origins like"),
+        ("CORS_ORIGINS", "a.example.com", "origins like"),
+        ("TRUSTED_PROXIES", "proxy", "IP addresses or networks"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "IP addresses or networks"),
+        ("UPDATE_RETENTION", "7", "like 7d"),
+        ("UPDATE_RETENTION", "-1d", "like 7d"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_accepted(
+    name: str, value: str, accepted: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Settings.read({name: value})
+    message = str(refusal.value)
+    assert message.startswith(f"{name} is ")
+    assert repr(value) in message
+    assert accepted in message
+    assert "\n" not in message
+
+
+def test_a_bad_secret_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL has to be like postgresql://") as refusal:
+        Settings.read({"DATABASE_URL": "mysql://me:secret@db/memo"})
+    assert "secret" not in str(refusal.value)
+
+
+def test_redis_is_refused_until_it_is_used() -> None:
+    with pytest.raises(ConfigError, match=r"REDIS_URL is set, but .*: unset it"):
+        Settings.read({"REDIS_URL": "redis://localhost"})
+
+
+def test_a_long_value_is_shortened_in_the_message() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Settings.read({"PORT": "x" * 10_000})
+    assert len(str(refusal.value)) < 200
