@@ -101,6 +101,9 @@ class Channel:
         self._expect(Phase.DETACHED, Phase.STALE)
         self.phase = Phase.OPENING
         self._openings += 1
+        if self._unopened:
+            self.error = None
+            self._unopened = False
         self._asked = OpenDocument(memory_id=self.memory_id, epoch=self.epoch, offset=self.offset)
         return self._asked
 
@@ -120,9 +123,8 @@ class Channel:
         self._ahead.clear()
         self._ground()
         self.phase = Phase.LIVE
-        if self._unopened or (self.can_write and _forbidden(self.error)):
+        if self.can_write and _forbidden(self.error):
             self.error = None
-        self._unopened = False
         if self._waiting:
             self._check_right()
         whole = (other_log or self._whole_due) and self.can_write

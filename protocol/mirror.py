@@ -133,6 +133,7 @@ class OpenedChannel:
         self._signal.notify()
 
     def _unless_over(self) -> bool:
+        """False while there is something to wait for."""
         if self.channel.phase is Phase.CLOSED:
             raise MemoError(ErrorCode.CHANNEL_CLOSED, f"memory {self.memory_id} was closed here")
         if self.channel.error is not None:

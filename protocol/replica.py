@@ -86,11 +86,19 @@ class Document(OpenedChannel):
         """Wait for the next change, from here or from others.
 
         Raises:
-            MemoError: `timeout`; `channel_closed`, or another reason why none will come.
+            MemoError: what went wrong in place of it; `timeout`; `channel_closed`.
         """
-        before = self._changes
+        changes, error = self._changes, self.error
+
+        def has_changed() -> bool:
+            if self._changes != changes:
+                return True
+            # With an edit refused, those of others still come: only news ends the wait.
+            follows = self.channel.phase in (Phase.OPENING, Phase.LIVE, Phase.DETACHED)
+            return False if follows and self.error is error else self._unless_over()
+
         await self._signal.until(
-            lambda: self._changes != before or self._unless_over(),
+            has_changed,
             timeout,
             lambda: f"memory {self.memory_id} did not change",
         )

@@ -88,14 +88,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         }
         return cls(**fields)
 
-    @property
-    def url(self) -> str:
-        """Where to open the server: PUBLIC_URL, or else the address it listens on."""
+    def url_at(self, port: int) -> str:
+        """Where to open the server when it listens on `port`: PUBLIC_URL, or else its address."""
         if self.public_url:
             return self.public_url
         # An address that means "every interface" is none to open.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def url(self) -> str:
+        """Where to open the server when it listens on PORT."""
+        return self.url_at(self.port)
 
 
 def _refuse_more_than_one(given: Mapping[str, str]) -> None:

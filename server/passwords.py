@@ -39,9 +39,9 @@ def weakness(password: str) -> str | None:
 class Passwords:
     """Hashes and checks passwords in a few threads of its own, away from the event loop.
 
-    A hash takes tens of milliseconds of a core and 64 MiB, on purpose. `threads` bounds how many
-    are made at once, `waiting` how many may wait for their turn, and `timeout` (seconds) how long
-    each may take with its wait.
+    A hash costs some tenths of a second of one core, and 64 MiB, on purpose. `threads` bounds how
+    many are made at once, `waiting` how many may wait for their turn, and `timeout` (seconds) how
+    long each may take with its wait.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class Passwords:
         waiting: int = 64,
         timeout: float = 15.0,
     ) -> None:
-        self._hasher = hasher or PasswordHasher()
+        # One lane, so that each hash keeps to its one thread: edits need the other cores.
+        self._hasher = hasher or PasswordHasher(parallelism=1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
         self._room = threads + waiting
         self._timeout = timeout

@@ -165,18 +165,8 @@ class Accounts:
         """
         names, icons, colors = zip(*DEFAULT_CATEGORIES, strict=True)
         try:
-            row = await self._pool.fetchrow(
-                _CREATE,
-                email,
-                username,
-                password_hash,
-                first_name,
-                last_name,
-                role,
-                names,
-                icons,
-                colors,
-            )
+            account = (email, username, password_hash, first_name, last_name, role)
+            row = await self._pool.fetchrow(_CREATE, *account, names, icons, colors)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == "users_email":
                 taken = {"email": "there is an account with this address; sign in instead"}

@@ -13,6 +13,7 @@ import pytest
 
 from storage.embedded import EmbeddedPostgres
 from storage.postgres import connect, migrate
+from tests.serving import ServerProcess
 
 # A copy of the template by files is the quicker one as long as no checkpoint has to reach a disk.
 TEST_SETTINGS = {"fsync": "off", "max_connections": "100", "log_min_messages": "fatal"}
@@ -50,6 +51,15 @@ async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
     yield pool
     # Bounded: a test that leaks a connection fails here instead of hanging.
     await asyncio.wait_for(pool.close(), 10)
+
+
+@pytest.fixture
+def live_server(database: str, data_directory: Path) -> Iterator[ServerProcess]:
+    """A running server in a process of its own, on a fresh database."""
+    server = ServerProcess(data_directory, database)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

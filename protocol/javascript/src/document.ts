@@ -117,17 +117,19 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
     this.#channel.retry();
   }
 
-  /** Resolves when the edits are saved or refused, or when `limitMs` are over. */
-  settled(limitMs: number): Promise<SyncState> {
+  /** Resolves when the edits are saved or refused, when `limitMs` are over, or on `signal`. */
+  settled(limitMs: number, signal?: AbortSignal): Promise<SyncState> {
     const rests = () => this.#sync.state === "saved" || this.#sync.state === "refused";
-    if (rests()) return Promise.resolve(this.#sync);
+    if (rests() || signal?.aborted) return Promise.resolve(this.#sync);
     return new Promise((resolve) => {
       const finish = () => {
         clearTimeout(timer);
+        signal?.removeEventListener("abort", finish);
         off();
         resolve(this.#sync);
       };
       const timer = setTimeout(finish, limitMs);
+      signal?.addEventListener("abort", finish);
       const off = this.on("sync", () => rests() && finish());
     });
   }

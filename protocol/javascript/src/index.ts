@@ -18,3 +18,5 @@ export {
   type StoredDocument,
 } from "./store.js";
 export * from "./types.js";
+/** The Yjs this package uses: a page with two copies of it does not work. */
+export * as Y from "yjs";

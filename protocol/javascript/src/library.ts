@@ -19,6 +19,8 @@ export class Library {
   readonly #store: DocumentStore;
   readonly #holdings = new Map<string, Holding>();
   #connection?: Connection;
+  /** Aborted when the connection is lost. */
+  #online = new AbortController();
 
   constructor(store: DocumentStore) {
     this.#store = store;
@@ -43,12 +45,14 @@ export class Library {
   /** Online: opens at the server what is open here, and sends what earlier sessions left. */
   attach(connection: Connection): void {
     this.#connection = connection;
+    this.#online = new AbortController();
     for (const { document } of this.#holdings.values()) document?.attach(connection);
-    void this.#sendPending(connection);
+    void this.#sendPending(this.#online.signal);
   }
 
   detach(): void {
     this.#connection = undefined;
+    this.#online.abort();
     for (const { document } of this.#holdings.values()) document?.detach();
   }
 
@@ -56,7 +60,7 @@ export class Library {
   revive(id: string): void {
     const document = this.#holdings.get(id)?.document;
     if (document?.sync.state === "refused") document.retry();
-    else if (!document && this.#connection) void this.#sendPending(this.#connection);
+    else if (!document && this.#connection) void this.#sendPending(this.#online.signal);
   }
 
   async #load(id: string): Promise<MemoryDocument> {
@@ -85,21 +89,20 @@ export class Library {
     document.destroy();
   }
 
-  async #sendPending(connection: Connection): Promise<void> {
+  async #sendPending(signal: AbortSignal): Promise<void> {
     const ids = await this.#store.pending().catch(() => []);
     const send = async () => {
-      for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
-        if (this.#connection !== connection) return;
-        if (!this.#holdings.has(id)) await this.#sendUnsent(id);
+      for (let id = ids.pop(); id !== undefined && !signal.aborted; id = ids.pop()) {
+        if (!this.#holdings.has(id)) await this.#sendUnsent(id, signal);
       }
     };
     await Promise.all(Array.from({ length: lanes }, send));
   }
 
-  async #sendUnsent(id: string): Promise<void> {
+  async #sendUnsent(id: string, signal: AbortSignal): Promise<void> {
     try {
       const document = await this.open(id);
-      await document.settled(sendLimitMs);
+      await document.settled(sendLimitMs, signal);
       await document.close();
     } catch {
       // A store that cannot be read: whoever opens the document will be told.

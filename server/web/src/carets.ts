@@ -95,10 +95,7 @@ class Caret extends WidgetType {
     const caret = document.createElement("span");
     caret.className = `peer-caret peer-${this.peer.color}`;
     caret.setAttribute("aria-hidden", "true");
-    const label = document.createElement("span");
-    label.className = "peer-label";
-    label.textContent = this.peer.name;
-    caret.append(label);
+    caret.dataset.name = this.peer.name; // drawn by the style sheet: it is no part of the text
     return caret;
   }
 

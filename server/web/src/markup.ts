@@ -82,7 +82,8 @@ function decorate(view: EditorView): DecorationSet {
       case "TaskMarker": {
         const done = state.sliceDoc(node.from, node.to).toLowerCase() === "[x]";
         const widget = new Checkbox(done, node.from);
-        ranges.push(Decoration.replace({ widget }).range(node.from, node.to));
+        const end = state.sliceDoc(node.to, node.to + 1) === " " ? node.to + 1 : node.to;
+        ranges.push(Decoration.replace({ widget }).range(node.from, end));
         break;
       }
     }

@@ -45,11 +45,10 @@ export class Workspace extends Emitter<{ refused: string }> {
     this.outbox.on("settled", (settled) => {
       if ("error" in settled) this.emit("refused", settled.error.message);
     });
-    document.addEventListener(
-      "visibilitychange",
-      () => document.visibilityState === "visible" && void this.library.load(),
-      { signal: this.#stop.signal },
-    );
+    const { signal } = this.#stop;
+    const seen = () => document.visibilityState === "visible" && void this.library.load();
+    document.addEventListener("visibilitychange", seen, { signal });
+    addEventListener("offline", () => this.#redial(), { signal });
   }
 
   static async open(user: User, session: Session): Promise<Workspace> {
@@ -89,6 +88,12 @@ export class Workspace extends Emitter<{ refused: string }> {
   async destroy(): Promise<void> {
     this.close();
     await Promise.all([this.#store.destroy(), Cache.destroy(nameOf(this.user))]);
+  }
+
+  /** The network went: its socket may take minutes to notice. A server on this machine stays. */
+  #redial(): void {
+    this.client.close();
+    this.client.connect();
   }
 
   #online(): void {

@@ -1,0 +1,318 @@
+"""The command `memo`: serve, and look after an installation."""
+
+import argparse
+import asyncio
+import errno
+import getpass
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import uvloop
+
+from protocol.accounts import Register, User
+from protocol.errors import MemoError
+from server import app, demo, doctor, logs
+from server.auth import Auth
+from server.config import ConfigError, Settings
+from server.database import opened
+from server.passwords import Passwords
+from server.tokens import Tokens, generate_key
+from storage.accounts import Accounts
+from storage.keys import SigningKeys
+from storage.postgres import DatabaseUnavailable, SchemaError, migrate
+
+USAGE = 2  # the exit code for what was asked wrongly, the environment included
+FAILURE = 1
+INTERRUPTED = 130
+
+Command = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int]]
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message is one line for whoever called it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `memo` with `arguments` (those of the process); returns the exit code.
+
+    What an operator can mend is one line on standard error, never a traceback.
+    """
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        settings = Settings.read(os.environ)
+        # A command's output is its answer; only a server tells what it does meanwhile.
+        logs.set_up(settings.log_level if command is _serve else "warning", settings.log_format)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(command(settings, options))
+    except ConfigError as error:
+        return _complain(error, USAGE)
+    except MemoError as error:
+        problems = [f"{field} {problem}" for field, problem in (error.details or {}).items()]
+        return _complain("; ".join(problems) if len(problems) > 1 else error, FAILURE)
+    except (CommandError, DatabaseUnavailable, SchemaError) as error:
+        return _complain(error, FAILURE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(error: Exception | str, code: int) -> int:
+    print(f"memo: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memo",
+        description="A realtime sync server for a personal memory app.",
+        epilog="Settings are environment variables: see docs/operations.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"memo {version('memory-app')}")
+    parser.set_defaults(command=_serve)
+    commands = parser.add_subparsers(metavar="command", title="commands")
+
+    def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=summary, description=summary)
+        made.set_defaults(command=command)
+        return made
+
+    add("serve", _serve, "Serve until Ctrl-C (this is what happens without a command).")
+    add("migrate", _migrate, "Bring the database's schema up to date.")
+    add("doctor", _doctor, "Check what the server needs, and say what to do about what it lacks.")
+    add("demo", _demo, f"Make the account {demo.EMAIL} and fill it with memories to look at.")
+    _add_user_commands(commands.add_parser("user", help="Look after accounts."))
+    return parser
+
+
+def _add_user_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="command", title="commands", required=True)
+    create = commands.add_parser(
+        "create",
+        help="Make an account.",
+        description="Make an account. The password is asked for, or read from standard input.",
+    )
+    create.set_defaults(command=_create_user)
+    create.add_argument("email")
+    create.add_argument("--first-name", required=True)
+    create.add_argument("--last-name", required=True)
+    create.add_argument("--username")
+    create.add_argument("--role", choices=("user", "premium", "admin"), default="user")
+    create.add_argument(
+        "--random-password", action="store_true", help="make a password and print it"
+    )
+    commands.add_parser("list", help="List the accounts.").set_defaults(command=_list_users)
+    for name, command, summary in (
+        ("disable", _disable_user, "Close an account to its owner, and end its sessions."),
+        ("enable", _enable_user, "Open an account again."),
+    ):
+        made = commands.add_parser(name, help=summary, description=summary)
+        made.set_defaults(command=command)
+        made.add_argument("email")
+
+
+# Serving.
+
+
+async def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    def ready(port: int) -> None:
+        print(banner(settings, port), flush=True)
+
+    await app.serve(settings, listener=_listen(settings), ready=ready)
+    return 0
+
+
+def banner(settings: Settings, port: int) -> str:
+    """What someone who has just started the server wants to know."""
+    if settings.database_url is None:
+        data = f"{settings.data_directory.absolute()} (with an embedded PostgreSQL)"
+    else:
+        data = "the database of DATABASE_URL"
+    return (
+        f"\nMemory App {version('memory-app')} is running.\n\n"
+        f"  Open   {settings.url_at(port)}\n"
+        f"  Data   {data}\n"
+        f"  Stop   Ctrl-C\n"
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return app.listen(settings.host, settings.port)
+    except socket.gaierror:
+        raise ConfigError(f"HOST is {settings.host!r}, which is no address that is known") from None
+    except OSError as error:
+        raise CommandError(_cannot_listen(settings, error)) from None
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"PORT {settings.port} on {settings.host} is in use; stop what runs there, "
+                "or set another PORT"
+            )
+        case errno.EACCES:
+            return f"PORT {settings.port} needs rights you lack; set PORT to 1024 or more"
+        case errno.EADDRNOTAVAIL:
+            return f"HOST {settings.host} is not an address of this machine; set another HOST"
+        case _:
+            return f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+
+
+async def _migrate(settings: Settings, _: argparse.Namespace) -> int:
+    async with opened(settings, beside_server=True) as pool:
+        applied = await migrate(pool)
+    for name in applied:
+        print(f"applied {name}")
+    if not applied:
+        print("the schema is up to date")
+    return 0
+
+
+async def _doctor(settings: Settings, _: argparse.Namespace) -> int:
+    healthy = True
+    async for finding in doctor.examine(settings):
+        print(f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.subject}: {finding.text}")
+        healthy = healthy and finding.ok
+    return 0 if healthy else FAILURE
+
+
+# Accounts.
+
+
+class _Desk(NamedTuple):
+    """What the commands about accounts work with."""
+
+    auth: Auth
+    accounts: Accounts
+    passwords: Passwords
+
+
+@asynccontextmanager
+async def _desk(settings: Settings) -> AsyncIterator[_Desk]:
+    async with opened(settings, beside_server=True) as pool:
+        await migrate(pool)
+        passwords = Passwords()
+        try:
+            tokens = Tokens(await SigningKeys(pool).ensure(generate_key))
+            accounts = Accounts(pool)
+            yield _Desk(Auth(accounts, tokens, passwords, _nobody_to_tell), accounts, passwords)
+        finally:
+            passwords.close()
+
+
+async def _nobody_to_tell(_: UUID) -> None:
+    """The connections of an ended session are another process's; see `_disable_user`."""
+
+
+async def _create_user(settings: Settings, options: argparse.Namespace) -> int:
+    password = random_password() if options.random_password else _ask_password()
+    request = Register(
+        email=options.email,
+        password=password,
+        first_name=options.first_name,
+        last_name=options.last_name,
+        username=options.username,
+    )
+    async with _desk(settings) as desk:
+        user = await desk.auth.create_user(request, role=options.role)
+    print(f"made the account {user.email} ({user.id})")
+    if options.random_password:
+        print(f"its password is {password}")
+    return 0
+
+
+def random_password() -> str:
+    """A password that nobody guesses, with a character of every kind that is asked for."""
+    return f"{secrets.token_urlsafe(12)}-aA1!"
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    try:
+        password = getpass.getpass("Password: ")
+        if password != getpass.getpass("Again: "):
+            raise CommandError("the two passwords differ; nothing was done")
+    except EOFError:
+        raise CommandError("no password was given; nothing was done") from None
+    return password
+
+
+async def _list_users(settings: Settings, _: argparse.Namespace) -> int:
+    async with _desk(settings) as desk:
+        users = await desk.auth.list_users()
+    for user in users:
+        print(_line(user))
+    if not users:
+        print("there are no accounts; make one with: memo user create")
+    return 0
+
+
+def _line(user: User) -> str:
+    name = f"{user.first_name or ''} {user.last_name or ''}".strip()
+    state = "" if user.is_active else "  disabled"
+    return f"{user.id}  {user.created_at[:10]}  {user.role:7}  {user.email}  {name}{state}"
+
+
+async def _disable_user(settings: Settings, options: argparse.Namespace) -> int:
+    async with _desk(settings) as desk:
+        user = await desk.auth.disable_user(options.email)
+    print(f"disabled {user.email}")
+    print("what is connected now is cut off when its token ends, within 15 minutes")
+    return 0
+
+
+async def _enable_user(settings: Settings, options: argparse.Namespace) -> int:
+    async with _desk(settings) as desk:
+        user = await desk.auth.enable_user(options.email)
+    print(f"enabled {user.email}")
+    return 0
+
+
+# The demo.
+
+
+async def _demo(settings: Settings, _: argparse.Namespace) -> int:
+    password = random_password()
+    async with _desk(settings) as desk:
+        await demo.ensure_account(desk.auth, desk.accounts, desk.passwords, password)
+    if await doctor.is_served(settings.url):
+        made = await demo.fill(settings.url, password)
+    else:
+        async with _served_for_a_moment(settings) as url:
+            made = await demo.fill(url, password)
+    print(f"{demo.EMAIL} has {made} memories to look at.\n")
+    print(f"  Open      {settings.url}")
+    print(f"  E-mail    {demo.EMAIL}")
+    print(f"  Password  {password}")
+    return 0
+
+
+@asynccontextmanager
+async def _served_for_a_moment(settings: Settings) -> AsyncIterator[str]:
+    """The address of a server of our own, on a free port of this machine."""
+    listener = app.listen("127.0.0.1", 0)
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(app.serve(settings, listener=listener, ready=port.set_result))
+    try:
+        await asyncio.wait((serving, port), timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        if not port.done():
+            raise CommandError("the server was not ready within 60 s")
+        yield f"http://127.0.0.1:{port.result()}"
+    finally:
+        if port.done() and not serving.done():
+            signal.raise_signal(signal.SIGTERM)  # which it takes as it would an operator's
+        else:
+            serving.cancel()
+        await asyncio.wait([serving])

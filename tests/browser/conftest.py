@@ -1,0 +1,99 @@
+"""The console as it is served, in a real Chromium, with a real server behind it."""
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from playwright.async_api import Browser, async_playwright, expect
+
+from tests.browser.window import Person, Window
+from tests.serving import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "server" / "web"
+SOURCES = (WEB, ROOT / "protocol" / "javascript" / "src")
+BUILT = ("dist", "node_modules")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 20_000
+
+OpenWindow = Callable[..., Awaitable[Window]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_console() -> None:
+    """The console is built from the sources as they are now."""
+    page = WEB / "dist" / "index.html"
+    if page.is_file() and page.stat().st_mtime >= _newest_source():
+        return
+    if shutil.which("npm") is None:
+        pytest.fail("the console's tests need Node 20 or newer: install it, and npm with it")
+    installed = WEB / "node_modules" / ".package-lock.json"
+    lock = WEB / "package-lock.json"
+    if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
+        _run("npm", "ci", "--no-audit", "--no-fund")
+    _run("node", "build.mjs")
+
+
+def _newest_source() -> float:
+    return max(
+        path.stat().st_mtime
+        for source in SOURCES
+        for path in source.rglob("*")
+        if path.is_file() and path.relative_to(source).parts[0] not in BUILT
+    )
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(  # noqa: S603
+        command, cwd=WEB, capture_output=True, text=True, timeout=300, check=False
+    )
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(command)} failed in server/web:\n{done.stdout}{done.stderr}")
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.fail("the console's tests need Chromium: install the package chromium")
+    expect.set_options(timeout=PATIENCE_MS)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, headless=True, args=CHROMIUM_ARGUMENTS
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def open_window(browser: Browser, live_server: ServerProcess) -> AsyncIterator[OpenWindow]:
+    """Opens the console on a new device. Options are those of a Playwright context."""
+    windows: list[Window] = []
+
+    async def open_window(**options: Any) -> Window:
+        context = await browser.new_context(base_url=live_server.url, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        window = Window(await context.new_page())
+        windows.append(window)
+        await window.page.goto("/")
+        return window
+
+    yield open_window
+    assert [error for window in windows for error in window.errors] == []
+
+
+@pytest.fixture
+def ada() -> Person:
+    return Person("Ada", "Lovelace", f"ada-{uuid4().hex}@example.org")

@@ -1,0 +1,116 @@
+"""A server as its users run it: a process of its own, that can be stopped, killed and started."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class ServerProcess:
+    """`memo serve` on a port of its own, against `database` or an embedded one in `directory`.
+
+    Everything it logs is kept in `directory/server.log`, over restarts.
+    """
+
+    def __init__(self, directory: Path, database: str | None = None, **environ: str) -> None:
+        self.port = free_port()
+        self.log = directory / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environ = {
+            **os.environ,
+            "PORT": str(self.port),
+            "DATA_DIR": str(directory),
+            "LOG_FORMAT": "json",
+            **({"DATABASE_URL": database} if database else {}),
+            **environ,
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and return when it takes requests."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "server", "serve"],
+                env=self._environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.02)  # there is no event of another process to wait for
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """Ask it to stop, as a process supervisor does, and return its exit code."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(STOP_SECONDS)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End it as a power cut would: nothing is flushed, nobody is told."""
+        if self._process is not None:
+            # The workers it leaves behind end by themselves when their pipe breaks.
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Person:
+    """An account of a test, signed in over REST."""
+
+    def __init__(self, server: "ServerProcess", email: str) -> None:
+        self.email = email
+        self.password = "Correct-Horse-1!"
+        reply = httpx.post(
+            f"{server.url}/api/auth/register",
+            json={
+                "email": email,
+                "password": self.password,
+                "firstName": "Ada",
+                "lastName": "Byron",
+            },
+            timeout=30,
+        )
+        assert reply.status_code == 201, reply.text
+        self.token: str = reply.json()["accessToken"]
+        self.refresh_token: str = reply.json()["refreshToken"]
+        self.id: str = reply.json()["user"]["id"]
