@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEB := server/web
 CLIENT := protocol/javascript
-NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error >/dev/null
 
 WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
@@ -75,7 +75,7 @@ clean: ## Remove everything that was installed or built; your data stays
 
 # JavaScript
 
-NODE_20 := node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null
+NODE_20 := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 NODE_IS_MISSING := Node.js 20 or later is needed (https://nodejs.org)
 
 console:

@@ -213,15 +213,19 @@ class Channel:
         return edit
 
     def refused(self, client_seq: int | None, error: MemoError) -> float | None:
-        """The server refused an update. Seconds until the document is to be opened again; None:
-        nothing is to be done, or `error` is set for good.
+        """The server refused an update, or without `client_seq` the channel. Seconds until the
+        document is to be opened again; None: nothing is to be done, or `error` is set for good.
 
         One refusal brings others: those of the updates that were sent behind it. They say
         nothing new.
         """
-        if self.phase is not Phase.LIVE or self.error is not None:
+        if self.phase is not Phase.LIVE:
             return None
-        if client_seq is not None and client_seq not in self._flights:
+        if client_seq is None and error.code is ErrorCode.CHANNEL_CLOSED:
+            # Not an update but the channel is refused: pushes have ended too.
+            self.phase = Phase.STALE
+            return self._delay(error)
+        if self.error is not None or (client_seq is not None and client_seq not in self._flights):
             return None
         has_whole = self._merge is not None
         if error.code is ErrorCode.MISSING_DEPENDENCY and has_whole and not self._whole_sent:

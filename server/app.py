@@ -101,10 +101,10 @@ class App:
             feed = feed_rows.Feed(pool)
             log = UpdateLog(pool, memory_rows)
             notices = Notices(broker)
-            projector = Projector(log, memory_rows, workers, notices, observer, tasks)
-            compactor = Compactor(
-                log, workers, observer, tasks, settings.update_retention_seconds
+            projector = Projector(
+                log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
+            compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
             hub = Hub(
                 log,
                 broker,

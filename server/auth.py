@@ -75,8 +75,6 @@ class Auth:
         kept = known.password_hash if known else None
         if not await self._passwords.verify(request.password, kept) or not known or not kept:
             raise MemoError(ErrorCode.INVALID_CREDENTIALS)
-        if not known.is_active:
-            raise MemoError(ErrorCode.ACCOUNT_DISABLED)
         if self._passwords.outdated(kept):
             await self._renew_hash(known.user_id, kept, request.password)
         return await self._sign_in(known.user_id, address, user_agent)

@@ -364,9 +364,7 @@ class Connection:
                 self._send(frame)
             case frames.Hello():
                 self._send(
-                    refusal(
-                        None, MemoError(ErrorCode.INVALID_MESSAGE, "hello was said already")
-                    )
+                    refusal(None, MemoError(ErrorCode.INVALID_MESSAGE, "hello was said already"))
                 )
 
     def _handle_update(self, frame: frames.Update) -> None:
@@ -397,7 +395,9 @@ class Connection:
             error = MemoError(ErrorCode.INVALID_REQUEST, "this request id is still in use")
             self._send(refusal(frame.id, error))
         elif len(self._running) < MAX_RUNNING:
-            self._running[frame.id] = self._loop.create_task(self._answer(frame))
+            task = self._loop.create_task(self._answer(frame))
+            self._running[frame.id] = task
+            task.add_done_callback(lambda task: self._answered(frame.id, task))
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(frame)
         else:
@@ -409,16 +409,16 @@ class Connection:
     async def _answer(self, request: frames.Request) -> None:
         assert self._principal is not None
         call = ConnectionCall(self._principal, self.author, self)
-        try:
-            answer = await self._lobby.dispatcher.run(call, request)
-            # Nothing may run in between: an opened document's pushes come behind its reply.
-            self._send(answer)
-        except asyncio.CancelledError:
-            self._send(refusal(request.id, MemoError(ErrorCode.CANCELLED)))
-        finally:
-            del self._running[request.id]
-            while self._waiting and len(self._running) < MAX_RUNNING:
-                self._handle_request(self._waiting.popleft())
+        answer = await self._lobby.dispatcher.run(call, request)
+        # Nothing may run in between: an opened document's pushes come behind its reply.
+        self._send(answer)
+
+    def _answered(self, request_id: int, task: asyncio.Task[None]) -> None:
+        del self._running[request_id]
+        if task.cancelled():
+            self._send(refusal(request_id, MemoError(ErrorCode.CANCELLED)))
+        while self._waiting and len(self._running) < MAX_RUNNING:
+            self._handle_request(self._waiting.popleft())
 
     def _send(self, frame: Frame) -> None:
         self._frames.append(frame)

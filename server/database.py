@@ -12,18 +12,20 @@ from storage.postgres import connect
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, beside_server: bool = False) -> AsyncIterator[asyncpg.Pool]:
+async def opened(
+    settings: Settings, *, beside_server: bool = False, wait: float = 10.0
+) -> AsyncIterator[asyncpg.Pool]:
     """A pool on DATABASE_URL, or on the embedded PostgreSQL, which is started and stopped here.
 
-    With `beside_server`, a server that runs on the same DATA_DIR shares its database. The schema
-    is as it is found.
+    With `beside_server`, a server that runs on the same DATA_DIR shares its database. A database
+    that is still starting is waited for, `wait` seconds. The schema is as it is found.
 
     Raises:
         DataDirectoryInUse: another server runs on the same DATA_DIR.
         DatabaseUnavailable: the database cannot be started or reached.
     """
     async with _address(settings, beside_server) as url:
-        pool = await connect(url)
+        pool = await connect(url, wait=wait)
         try:
             yield pool
         finally:

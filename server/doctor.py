@@ -82,7 +82,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", True, "an embedded PostgreSQL is made at the first start")
         return
     try:
-        async with opened(settings, beside_server=True) as pool:
+        async with opened(settings, beside_server=True, wait=1) as pool:
             server = await pool.fetchval("SHOW server_version")
             pending = await pending_migrations(pool)
             text = f"PostgreSQL {server}, "

@@ -8,6 +8,7 @@ in one write.
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -31,6 +32,7 @@ HEARTBEAT_SECONDS = 25.0  # of silence before a ping; as long again before givin
 PRE_AUTH_BYTES = 1 << 20  # the largest message of one who has not said who it is
 HIGH_WATER = 1 << 20  # bytes unwritten at which a connection counts as congested
 LOW_WATER = 1 << 18
+UNSENT_BYTES = 1 << 17  # that the kernel holds for a connection before we count them
 CLOSE_SECONDS = 5.0  # for the peer to answer a close
 SWEEP_SECONDS = 1.0
 
@@ -161,6 +163,10 @@ class WebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        # Else the kernel would take megabytes for a peer that reads none of them.
+        self.transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES
+        )
         self._server_connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -366,5 +372,3 @@ def _offers_another(headers: Headers, subprotocol: str | None) -> bool:
 def _spread(connections: int) -> float:
     """The seconds over which so many connections may come back: 1,000 a second, 10 at most."""
     return min(10.0, 0.5 + connections / 1000)
-
-

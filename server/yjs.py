@@ -101,9 +101,7 @@ class YjsConnection:
 
     subprotocol = None
 
-    def __init__(
-        self, socket: WebSocket, visit: Visit, memory_id: UUID, porch: Porch
-    ) -> None:
+    def __init__(self, socket: WebSocket, visit: Visit, memory_id: UUID, porch: Porch) -> None:
         self.id = token_hex(6)
         self._socket = socket
         self._visit = visit

@@ -47,9 +47,7 @@ WITH created AS (
 )
 SELECT {_USER} FROM created
 """
-_CREDENTIALS = """
-SELECT id, password_hash, is_active FROM users WHERE lower(email) = lower($1)
-"""
+_CREDENTIALS = "SELECT id, password_hash FROM users WHERE lower(email) = lower($1)"
 _REPLACE_HASH = """
 UPDATE users SET password_hash = $3, updated_at = now() WHERE id = $1 AND password_hash = $2
 """
@@ -109,7 +107,6 @@ class Credentials(msgspec.Struct, frozen=True):
 
     user_id: UUID
     password_hash: str | None
-    is_active: bool
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -179,9 +176,7 @@ class Accounts:
     async def credentials(self, email: str) -> Credentials | None:
         """What a sign-in with this address (in any case) is checked against."""
         row = await self._pool.fetchrow(_CREDENTIALS, email)
-        if row is None:
-            return None
-        return Credentials(row["id"], row["password_hash"], row["is_active"])
+        return None if row is None else Credentials(row["id"], row["password_hash"])
 
     async def replace_password_hash(self, user_id: UUID, old: str, new: str) -> None:
         """Keep `new`, unless the password was changed since `old` was read."""

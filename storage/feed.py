@@ -55,11 +55,12 @@ class _Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "_Cursor":
+        """The cursor that was written so; raises ValueError."""
         match text.split("."):
             case [epoch, floor]:
-                return cls(epoch, int(floor))
+                return cls(epoch, _transaction(floor))
             case [epoch, floor, xid, id]:
-                return cls(epoch, int(floor), (int(xid), UUID(id)))
+                return cls(epoch, _transaction(floor), (_transaction(xid), UUID(id)))
         raise ValueError(text)
 
 
@@ -83,8 +84,6 @@ class Feed:
         """
         try:
             cursor = None if after is None else _Cursor.parse(after)
-            if cursor is not None and not 0 <= cursor.floor < 1 << 63:
-                raise ValueError(after)
         except ValueError:
             raise MemoError(
                 ErrorCode.INVALID_REQUEST,
@@ -132,3 +131,10 @@ class Feed:
         )
         assert row is not None
         return _Cursor(str(row["feed_epoch"]), int(row["floor"]))
+
+
+def _transaction(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 63:
+        raise ValueError(text)
+    return number

@@ -11,6 +11,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.log import Entry, Projection
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
+from storage import outage
 
 # Any connection that runs queries: taken from the pool, or the pool itself.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -68,7 +69,6 @@ class MemoryRows:
         projection = entry.projection
         assert projection is not None
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._check_category(connection, owner, category_id)
             created = await connection.fetchval(
                 """
                 INSERT INTO memories (id, user_id) VALUES ($1, $2)
@@ -78,6 +78,7 @@ class MemoryRows:
                 owner,
             )
             if created:
+                await self._check_category(connection, owner, category_id)
                 await connection.execute(
                     """
                     INSERT INTO memberships
@@ -107,16 +108,15 @@ class MemoryRows:
                         [claimant for _, claimant in entry.claims],
                     )
                     await self.write(connection, entry.document_id, projection, 1)
-        try:
-            return await self.get(entry.document_id, owner)
-        except MemoError as error:
-            if error.code is ErrorCode.NOT_FOUND:
+            elif owner != await connection.fetchval(
+                "SELECT user_id FROM memories WHERE id = $1", entry.document_id
+            ):
                 raise MemoError(
                     ErrorCode.CONFLICT,
                     "this id is taken; make a new one",
                     details={"id": "is taken"},
-                ) from None
-            raise
+                )
+        return await self.get(entry.document_id, owner)
 
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory:
         """One memory as the account sees it.
@@ -222,27 +222,33 @@ class MemoryRows:
 
     async def unprojected(self, limit: int) -> Sequence[UUID]:
         """Documents whose rows are behind their log."""
-        rows = await self._pool.fetch(
-            """
-            SELECT id FROM documents WHERE projected_offset < head AND deleted_at IS NULL LIMIT $1
-            """,
-            limit,
-        )
+        with outage.reported():
+            rows = await self._pool.fetch(
+                """
+                SELECT id FROM documents
+                WHERE projected_offset < head AND deleted_at IS NULL LIMIT $1
+                """,
+                limit,
+            )
         return [row[0] for row in rows]
 
-    async def save(
-        self, document_id: UUID, projection: Projection, offset: int
-    ) -> Sequence[UUID]:
-        """Write the rows of the document at `offset` unless they are newer already."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await self.write(connection, document_id, projection, offset)
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
+        """Write the rows of the document at `offset` unless they are newer already.
+
+        Raises:
+            MemoError: `unavailable`.
+        """
+        with outage.reported():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self.write(connection, document_id, projection, offset)
         return await self.followers(document_id)
 
     async def followers(self, document_id: UUID) -> Sequence[UUID]:
         """The accounts that follow the memory."""
-        rows = await self._pool.fetch(
-            "SELECT user_id FROM memberships WHERE memory_id = $1", document_id
-        )
+        with outage.reported():
+            rows = await self._pool.fetch(
+                "SELECT user_id FROM memberships WHERE memory_id = $1", document_id
+            )
         return [row[0] for row in rows]
 
     async def write(

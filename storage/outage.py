@@ -30,6 +30,8 @@ def reported() -> Iterator[None]:
     """
     try:
         yield
+    except asyncpg.DataError:
+        raise  # a value that cannot be sent: asyncpg calls that a misuse of its interface
     except _OUTAGES as error:
         raise MemoError(
             ErrorCode.UNAVAILABLE, "the database cannot be reached; try again", retry_after=1

@@ -174,12 +174,16 @@ class UpdateLog:
         return bool(status.endswith(" 1"))
 
     async def trimmable(self, document_id: UUID, older_than_seconds: float) -> list[Row]:
+        # Times need not ascend with the offsets: nothing behind a row that stays may go.
         rows = await self._pool.fetch(
             """
             SELECT u.log_offset, u.payload, u.account_id, u.device_id, u.written_at
             FROM document_updates u JOIN document_snapshots s USING (document_id)
             WHERE u.document_id = $1 AND u.log_offset <= s.log_offset
-                AND u.written_at < now() - make_interval(secs => $2)
+                AND u.log_offset < coalesce((
+                    SELECT min(log_offset) FROM document_updates
+                    WHERE document_id = $1 AND written_at >= now() - make_interval(secs => $2)
+                ), s.log_offset + 1)
             ORDER BY u.log_offset LIMIT 2000
             """,
             document_id,
@@ -187,29 +191,39 @@ class UpdateLog:
         )
         return [Row(*row) for row in rows]
 
-    async def trim(
-        self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]
-    ) -> None:
+    async def trim(self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
+            # Rows go only behind a snapshot that is really there, by one trimmer at a time.
+            snapshot_offset = await connection.fetchval(
+                "SELECT log_offset FROM document_snapshots WHERE document_id = $1 FOR UPDATE",
+                document_id,
+            )
+            if snapshot_offset is None or snapshot_offset < up_to:
+                return
             await connection.executemany(
                 """
                 INSERT INTO document_authors (document_id, client, clock_from, clock_to,
                     account_id, device_id, written_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+                SELECT $1, $2, greatest($3, kept.clock), $4, $5, $6, $7 FROM (
+                    SELECT coalesce(max(clock_to), 0) AS clock FROM document_authors
+                    WHERE document_id = $1 AND client = $2
+                ) AS kept WHERE kept.clock < $4
                 """,
                 [
-                    (document_id, a.client, a.clock_from, a.clock_to, a.account_id, a.device_id,
-                     a.written_at)
-                    for a in authorship
+                    (
+                        document_id,
+                        author.client,
+                        author.clock_from,
+                        author.clock_to,
+                        author.account_id,
+                        author.device_id,
+                        author.written_at,
+                    )
+                    for author in authorship
                 ],
-            )  # fmt: skip
-            # The snapshot is looked at again: rows go only behind one that is really there.
+            )
             await connection.execute(
-                """
-                DELETE FROM document_updates u USING document_snapshots s
-                WHERE u.document_id = $1 AND s.document_id = $1 AND u.log_offset <= $2
-                    AND u.log_offset <= s.log_offset
-                """,
+                "DELETE FROM document_updates WHERE document_id = $1 AND log_offset <= $2",
                 document_id,
                 up_to,
             )
@@ -228,4 +242,3 @@ class UpdateLog:
             limit,
         )
         return [row[0] for row in rows]
-

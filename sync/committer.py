@@ -53,6 +53,7 @@ class Committer:
                 together = self._gather()
                 if together:
                     await self._commit(together)
+            self._settled.set()
 
     async def flush(self) -> None:
         """Wait until everything taken so far is committed or refused."""
@@ -69,6 +70,7 @@ class Committer:
             del self._ready[room]
             taken = room.take()
             if not taken:
+                self._retries.pop(room, None)
                 continue
             self._under_way += 1
             if _goes_alone(taken):
@@ -95,10 +97,11 @@ class Committer:
         except MemoError as error:
             self._observer.failed("commit", None, error)
             for room, _ in batch:
-                self._end(room)
+                self._retries.pop(room, None)
+                self._end()
                 room.recover()
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the database's word on one of the updates)
             await self._commit_apart(batch, error)
             return
         if entries:
@@ -134,7 +137,7 @@ class Committer:
             [outcome] = await self._log.commit([entry])
         except MemoError:
             return Committed(Outcome.AGAIN)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the database's word on this update)
             self._observer.failed("commit", entry.document_id, error)
             return Committed(Outcome.FAILED)
         return outcome
@@ -144,14 +147,14 @@ class Committer:
             delay = self._retries.get(room, _FIRST_RETRY)
             self._retries[room] = min(delay * 2, _LAST_RETRY)
             room.put_back()
-            self._end(room)
+            self._end()
             asyncio.get_running_loop().call_later(delay, self.wake, room)
             return
         self._retries.pop(room, None)
-        self._end(room)
+        self._end()
         room.settle(outcomes)
 
-    def _end(self, room: Room) -> None:
+    def _end(self) -> None:
         self._under_way -= 1
         self._settled.set()
 

@@ -65,7 +65,7 @@ class Compactor:
                 # What came meanwhile is the new tail. A document that cannot be merged is not
                 # tried again at each commit: its tail has to grow as much once more.
                 room.compacted(size if size is not None else before, before)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the log is whole without a snapshot)
             room.compacted(room.snapshot_bytes + room.tail_weight, 0)
             self._observer.failed("compaction", room.document_id, error)
         finally:
@@ -103,26 +103,22 @@ class Compactor:
             try:
                 for document_id in await self._log.overgrown(self._retention, SWEEP_LIMIT):
                     await self.trim(document_id)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (the next sweep finds the same documents)
                 self._observer.failed("trimming", None, error)
             await asyncio.sleep(SWEEP_SECONDS)
 
 
 def authors(rows: Sequence[Row]) -> list[Authorship]:
-    """Who wrote which clocks in these rows; a run of one author on one device is one record,
-    dated by its last row."""
+    """Who sent which clocks in these rows; a run of one author on one device is one record,
+    dated by its last row. What was sent again is the first sender's: the log keeps it so."""
     runs: dict[int, list[Authorship]] = {}
     for row in rows:
+        author = row.account_id, row.device_id
         for client, (start, end) in scan(row.payload).structs.items():
             written = runs.setdefault(client, [])
             last = written[-1] if written else None
-            if last is not None and (last.clock_to, last.account_id, last.device_id) == (
-                start,
-                row.account_id,
-                row.device_id,
-            ):
-                start = written.pop().clock_from
-            written.append(
-                Authorship(client, start, end, row.account_id, row.device_id, row.written_at)
-            )
+            if last and (last.clock_to, last.account_id, last.device_id) == (start, *author):
+                written[-1] = Authorship(client, last.clock_from, end, *author, row.written_at)
+            else:
+                written.append(Authorship(client, start, end, *author, row.written_at))
     return [authorship for written in runs.values() for authorship in written]

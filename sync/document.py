@@ -54,12 +54,14 @@ def project(updates: Sequence[bytes]) -> Projection:
     return _project(load(updates))
 
 
-def edit(
-    updates: Sequence[bytes], change: Edit, client_id: int
-) -> tuple[bytes | None, Projection]:
+def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes | None, Projection]:
     """The update that makes `change`, written as `client_id`, and the rows that follow.
 
     The update is None when the document is so already.
+
+    Raises:
+        MalformedUpdate: it would hold what is not safe to store.
+        ValueError, TypeError, OverflowError: it would hold what a document cannot.
     """
     doc = load(updates, client_id)
     made: list[bytes] = []
@@ -67,6 +69,8 @@ def edit(
     with doc.transaction():
         _apply(doc, change)
     doc.unobserve(subscription)
+    for update in made:
+        scan(update)
     return (made[0] if made else None), _project(doc)
 
 
@@ -195,8 +199,9 @@ def _text_of(fragment: XmlFragment) -> str:
 def _inline_text(node: XmlElement | XmlText | XmlFragment) -> str:
     if isinstance(node, XmlText):
         return "".join(part for part, _ in node.diff() if isinstance(part, str))
-    parts = [_inline_text(child) for child in node.children]
-    return "".join(parts) if all(isinstance(c, XmlText) for c in node.children) else "\n".join(parts)
+    children = list(node.children)
+    inline = all(isinstance(child, XmlText) for child in children)
+    return ("" if inline else "\n").join(_inline_text(child) for child in children)
 
 
 def _plain(value: Any) -> Any:
@@ -240,8 +245,8 @@ def _uuid(value: Any) -> UUID | None:
 def _moment(value: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if moment is None:
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    if moment is None:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

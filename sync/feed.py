@@ -48,8 +48,6 @@ class Notices:
     def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
         """A memory that these accounts follow has changed. The message is encoded once, as the
         devices will read it."""
-        message = frames.encode(
-            frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id))
-        )
+        message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))
         for account_id in accounts:
             self._broker.publish(account_topic(account_id), message)

@@ -9,7 +9,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Projection, Snapshot
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
-from sync.room import Room, load_state, may_write
+from sync.room import HOLD_SECONDS, Room, load_state, may_write
 from sync.subscription import Subscription
 from sync.tasks import Tasks
 from sync.worker import WorkerPool
@@ -48,7 +48,9 @@ class Hub:
         workers: WorkerPool,
         observer: Observer,
         tasks: Tasks,
+        *,
         on_commit: Sequence[Callable[[Room], None]],
+        hold_seconds: float = HOLD_SECONDS,
     ) -> None:
         self.rooms: dict[UUID, Room] = {}
         self._log = log
@@ -56,6 +58,7 @@ class Hub:
         self._observer = observer
         self._tasks = tasks
         self._on_commit = on_commit
+        self._hold_seconds = hold_seconds
         self._broker = broker
         self._committer = Committer(log, observer, tasks)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
@@ -67,10 +70,12 @@ class Hub:
         self._tasks.start(self._committer.run())
 
     async def stop(self, timeout: float = 10.0) -> None:
-        """Commit what was taken, at most for `timeout` seconds."""
+        """Finish the writes under way and commit what was taken, at most for `timeout` seconds."""
         self._end_deleted()
         try:
             async with asyncio.timeout(timeout):
+                while self._writing:
+                    await asyncio.wait(self._writing)
                 await self._committer.flush()
         except TimeoutError as error:
             self._observer.failed("flush", None, error)
@@ -101,6 +106,8 @@ class Hub:
             snapshot, rows = await self._log.content(document_id, after)
         finally:
             room.pins -= 1
+            if not room.busy:
+                self._idle(room)
         head = rows[-1][0] if rows else snapshot.offset if snapshot else after
         subscription = room.subscribe(subscriber, may_write(role), head)
         return Opening(subscription, snapshot, [payload for _, payload in rows], head)
@@ -155,7 +162,7 @@ class Hub:
 
     async def _room(self, document_id: UUID) -> Room:
         room = self.rooms.get(document_id)
-        if room is not None:
+        if room is not None and not room.ended:
             return room
         opening = self._opening.get(document_id)
         if opening is None:
@@ -181,6 +188,7 @@ class Hub:
             wake=self._committer.wake,
             committed=self._committed,
             idle=self._idle,
+            hold_seconds=self._hold_seconds,
         )
         self.rooms[document_id] = room
         self._idle(room)

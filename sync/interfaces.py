@@ -57,13 +57,12 @@ class Log(Protocol):
         """Keep the snapshot unless a newer one is there. Returns whether it was kept."""
 
     async def trimmable(self, document_id: UUID, older_than_seconds: float) -> list[Row]:
-        """A bounded number of the oldest rows that a snapshot has integrated and that are
-        older than given."""
+        """A bounded number of the oldest rows, without a hole, that a snapshot has integrated
+        and that are older than given."""
 
-    async def trim(
-        self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]
-    ) -> None:
-        """Remove the rows up to an offset, keeping who wrote what in the same transaction."""
+    async def trim(self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]) -> None:
+        """Remove the rows up to an offset that a snapshot has integrated, keeping who wrote what
+        in the same transaction. Clocks whose author is kept already stay that author's."""
 
     async def overgrown(self, older_than_seconds: float, limit: int) -> list[UUID]:
         """Documents that have rows to trim."""
@@ -87,9 +86,7 @@ class Broker(Protocol):
 
     def publish(self, topic: str, message: bytes) -> None: ...
 
-    def subscribe(
-        self, topic: str, receive: Callable[[bytes], None]
-    ) -> Callable[[], None]:
+    def subscribe(self, topic: str, receive: Callable[[bytes], None]) -> Callable[[], None]:
         """Returns the call that ends the subscription."""
 
 

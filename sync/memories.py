@@ -30,7 +30,7 @@ from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Caller
 from sync.projection import Projector
-from sync.update import MalformedUpdate, scan
+from sync.update import MAX_NESTING
 from sync.worker import WorkerPool
 
 
@@ -147,16 +147,16 @@ class Memories:
         self, updates: Sequence[bytes], change: Edit
     ) -> tuple[bytes | None, Projection]:
         try:
-            payload, projection = await self._workers.run(edit, updates, change, self._client_id)
-            if payload is not None:
-                scan(payload)
-        except (MalformedUpdate, ValueError, TypeError, OverflowError) as error:
-            raise MemoError(
-                ErrorCode.INVALID_REQUEST,
-                f"`content` or `metadata` holds what a document cannot: {error}",
-                details={"content": str(error)},
-            ) from None
-        return payload, projection
+            return await self._workers.run(edit, updates, change, self._client_id)
+        except RecursionError:
+            reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = str(error)
+        raise MemoError(
+            ErrorCode.INVALID_REQUEST,
+            f"`content` or `metadata` holds what a document cannot: {reason}",
+            details={"content": reason},
+        )
 
 
 def _content(content: Content | None | UnsetType) -> dict[str, Any]:

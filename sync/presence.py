@@ -16,6 +16,7 @@ from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
 
 INTERVAL = 0.05
 MAX_STATE_BYTES = 8 * 1024
+MAX_BYTES = 256 * 1024  # of one awareness update
 MAX_CLIENTS_PER_OWNER = 32
 _GONE = b"null"
 
@@ -75,9 +76,10 @@ class Presence(Generic[Owner]):
         """A connection is gone, and its clients with it; whether something is to be relayed."""
         clients = [client for client, other in self._owners.items() if other is owner]
         for client in clients:
+            # At its last clock, as y-protocols has it: the next one is the client's to use.
             clock, _ = self._states[client]
             self._forget(client)
-            self._changed[client] = clock + 1, _GONE
+            self._changed[client] = clock, _GONE
         return bool(clients)
 
     def _forget(self, client: int) -> None:
@@ -101,6 +103,8 @@ def decode(payload: bytes) -> dict[int, State]:
         MemoError: `malformed_awareness`.
     """
     try:
+        if len(payload) > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
         at = 0
         count, at = read_uint(payload, at)
         if count > len(payload) // 3:
@@ -116,11 +120,11 @@ def decode(payload: bytes) -> dict[int, State]:
             states[client] = clock, state
         if at != len(payload):
             raise ValueError("bytes follow the last state")
-        return states
     except (ValueError, RecursionError) as error:
         raise MemoError(
             ErrorCode.MALFORMED_AWARENESS, f"not an awareness update: {error}"
         ) from None
+    return states
 
 
 def encode(states: Iterable[tuple[int, State]]) -> bytes:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from uuid import UUID
 
+from protocol.errors import ErrorCode, MemoError
 from sync.document import project
 from sync.feed import Notices
 from sync.interfaces import Log, Observer, Projections
@@ -21,6 +22,7 @@ SWEEP_SECONDS = 30.0
 SWEEP_LIMIT = 500
 CONCURRENCY = 4
 _REST = 5.0  # a document that takes long rests this many times as long before the next
+_PASSING = frozenset((ErrorCode.BUSY, ErrorCode.UNAVAILABLE))  # no fault of the document
 
 
 class Projector:
@@ -32,6 +34,7 @@ class Projector:
         projections: Projections,
         workers: WorkerPool,
         notices: Notices,
+        *,
         observer: Observer,
         tasks: Tasks,
     ) -> None:
@@ -75,7 +78,7 @@ class Projector:
         try:
             async with self._turns:
                 await self.project(document_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (one document must not stop the others)
             self._observer.failed("projection", document_id, error)
         finally:
             self._running.discard(document_id)
@@ -103,12 +106,13 @@ class Projector:
             projection = await self._workers.run(
                 project, updates if snapshot is None else [snapshot.payload, *updates]
             )
-        except Exception:
-            self._unbearable[document_id] = offset
+            followers = await self._projections.save(document_id, projection, offset)
+        except Exception as error:
+            if not (isinstance(error, MemoError) and error.code in _PASSING):
+                self._unbearable[document_id] = offset
             self._notices.feed_changed(await self._projections.followers(document_id), document_id)
             raise
         self._unbearable.pop(document_id, None)
-        followers = await self._projections.save(document_id, projection, offset)
         self._observer.projected(time.perf_counter() - started)
         self._notices.feed_changed(followers, document_id)
 
@@ -117,6 +121,6 @@ class Projector:
             try:
                 for document_id in await self._projections.unprojected(SWEEP_LIMIT):
                     self.mark(document_id, delay=0)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (the next sweep finds the same documents)
                 self._observer.failed("projection sweep", None, error)
             await asyncio.sleep(SWEEP_SECONDS)

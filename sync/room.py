@@ -6,7 +6,7 @@ keeps the document's `State`, not the document.
 
 The state counts an update as known from its admission on, so that a device may have many in
 flight that build on each other. Should the commit refuse one, the state is read from the log
-again and what stood behind it is admitted afresh.
+again and what stood beside or behind it is admitted afresh.
 """
 
 import asyncio
@@ -30,6 +30,10 @@ HOLD_SECONDS = 1.0  # how long an update waits for a part it builds on to come a
 MAX_HELD = 256
 ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
 SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process
+_FIRST_RETRY, _LAST_RETRY = 0.05, 5.0  # seconds between tries at a log that cannot be read
+
+# Committed updates that follow each other: the first one's offset, and all of them.
+Run = tuple[int, list[Delivery]]
 
 _REFUSALS = {
     Outcome.FORBIDDEN: (ErrorCode.FORBIDDEN, "you may not write in this memory"),
@@ -58,6 +62,7 @@ class Room:
         wake: "Callable[[Room], None]",
         committed: "Callable[[Room], None]",
         idle: "Callable[[Room], None]",
+        hold_seconds: float = HOLD_SECONDS,
     ) -> None:
         self.document_id = document_id
         self.channel = channel
@@ -71,18 +76,21 @@ class Room:
         self.subscriptions: set[Subscription] = set()
         self.writing = asyncio.Lock()  # one server-side write at a time: they share a client id
         self.pins = 0  # openings and server-side writes under way
+        self.ended = False  # the document is gone
         self._state = state
         self._owners = dict(standing.clients)
         self._workers = workers
         self._wake = wake
         self._committed = committed
         self._idle = idle
+        self._hold_seconds = hold_seconds
         self._queue: deque[Submission] = deque()
         self._in_flight: Sequence[Submission] = ()
         self._held: list[Submission] = []
         self._hold_timer: asyncio.TimerHandle | None = None
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
+        self._overtaken = False  # another node may have written behind what is in flight
         self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
         self._presence: Presence[Subscription] = Presence()
         self._presence_timer: asyncio.TimerHandle | None = None
@@ -122,6 +130,9 @@ class Room:
         self.subscriptions.add(subscription)
         if position < self.head:
             subscription.fall_behind()
+        if len(self._presence):
+            # Behind the answer to the opening, which goes out before anything else runs.
+            asyncio.get_running_loop().call_soon(self.show_presence, subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -133,13 +144,17 @@ class Room:
 
     def end(self, error: MemoError) -> None:
         """The document is gone: all channels end, nothing more is taken."""
+        self.ended = True
         for subscription in list(self.subscriptions):
             subscription.subscriber.lost(self.channel, error)
             subscription.close()
-        for submission in (*self._queue, *self._held, *(self._waiting or ())):
-            self._refuse(submission, error)
+        left = [*self._queue, *self._held, *(self._waiting or ())]
         self._queue.clear()
         self._held.clear()
+        if self._waiting is not None:
+            self._waiting.clear()
+        for submission in left:
+            self._refuse(submission, error)
 
     # Admission
 
@@ -159,9 +174,7 @@ class Room:
             try:
                 update = scan(payload)
             except MalformedUpdate as error:
-                self._answer_refusal(
-                    subscription, client_seq, len(payload), _malformed(error)
-                )
+                self._answer_refusal(subscription, client_seq, len(payload), _malformed(error))
                 return
             self._submit(subscription, client_seq, payload, update)
 
@@ -182,9 +195,7 @@ class Room:
                 try:
                     update = await self._workers.run(scan, payload)
                 except MalformedUpdate as error:
-                    self._answer_refusal(
-                        subscription, client_seq, len(payload), _malformed(error)
-                    )
+                    self._answer_refusal(subscription, client_seq, len(payload), _malformed(error))
                 except MemoError as error:
                     self._answer_refusal(subscription, client_seq, len(payload), error)
                 else:
@@ -200,19 +211,18 @@ class Room:
             if not self.busy:
                 self._idle(self)
 
-    async def write(
-        self, author: Author, payload: bytes, projection: Projection, base: int
-    ) -> int:
+    async def write(self, author: Author, payload: bytes, projection: Projection, base: int) -> int:
         """Commit an update that the server made for `author`; its offset.
 
         Raises:
             MemoError: it was refused.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        submission = Submission(
-            author, payload, scan(payload), done=done, projection=projection, base=base
+        large = len(payload) > SCAN_INLINE_BYTES
+        update = await self._workers.run(scan, payload) if large else scan(payload)
+        self._admit(
+            Submission(author, payload, update, done=done, projection=projection, base=base)
         )
-        self._admit(submission)
         return await done
 
     def _admit(self, submission: Submission) -> None:
@@ -268,7 +278,7 @@ class Room:
     def _hold(self, submission: Submission, missing: dict[int, int]) -> None:
         loop = asyncio.get_running_loop()
         if not submission.deadline:
-            submission.deadline = loop.time() + HOLD_SECONDS
+            submission.deadline = loop.time() + self._hold_seconds
             self.tasks.start(self._look_for_more())
         if len(self._held) >= MAX_HELD or loop.time() >= submission.deadline:
             self._refuse(submission, _missing(missing))
@@ -285,7 +295,7 @@ class Room:
     def _expire_held(self) -> None:
         self._hold_timer = None
         self._retry_held()
-        if self._held:
+        if self._held and self._hold_timer is None:
             earliest = min(submission.deadline for submission in self._held)
             loop = asyncio.get_running_loop()
             self._hold_timer = loop.call_at(earliest, self._expire_held)
@@ -294,8 +304,16 @@ class Room:
 
     async def _look_for_more(self) -> None:
         """Another node may have committed what is missing."""
-        if await self.log.head(self.document_id) > self.head and not self._in_flight:
-            self._recover([])
+        try:
+            head = await self.log.head(self.document_id)
+        except MemoError as error:
+            self.observer.failed("look for more", self.document_id, error)
+            return
+        if head > self.head:
+            if self._in_flight:
+                self._overtaken = True
+            else:
+                self._recover([])
 
     # The commit
 
@@ -311,35 +329,34 @@ class Room:
         """What the commit made of the entries taken, in order."""
         taken, self._in_flight = self._in_flight, ()
         results = iter(outcomes)
-        deliveries: list[Delivery] = []
-        again: list[Submission] = []
-        known: list[Submission] = []
-        first = 0
+        runs: list[Run] = []
+        rest: list[Submission] = []
+        sound = not self._overtaken
         for submission in taken:
             if submission.entry is None:
-                known.append(submission)
+                rest.append(submission)
                 continue
             result = next(results)
             if result.offset is not None:
-                first = first or result.offset
-                deliveries.append(Delivery(submission.payload, submission))
-            elif result.outcome in (Outcome.AGAIN, Outcome.LOCKED):
-                again.append(submission)
+                if not runs or result.offset != runs[-1][0] + len(runs[-1][1]):
+                    runs.append((result.offset, []))
+                runs[-1][1].append(Delivery(submission.payload, submission))
+                continue
+            sound = False
+            if result.outcome in (Outcome.AGAIN, Outcome.LOCKED):
+                rest.append(submission)
             else:
                 code, message = _REFUSALS[result.outcome]
                 self._refuse(submission, MemoError(code, message))
-        if deliveries and first != self.head + 1:
-            # Another node wrote in between; the log tells what.
-            self.tasks.start(self._fill_gap(first, deliveries, known))
+        if not sound or (runs and (len(runs) > 1 or runs[0][0] != self.head + 1)):
+            # Another node wrote in between, or the state counts what never was committed.
+            self._recover(rest, runs)
             return
-        if deliveries:
-            self._deliver(first, deliveries)
-        if again:
-            self._recover([*again, *known])
-            return
-        if known:
-            self.observer.known(len(known))
-            for submission in known:
+        if runs:
+            self._deliver(*runs[0])
+        if rest:
+            self.observer.known(len(rest))
+            for submission in rest:
                 self._settle_one(submission, self.head)
         self._continue()
 
@@ -419,60 +436,61 @@ class Room:
         self.observer.delivered(pushed)
         self._committed(self)
 
-    async def _fill_gap(
-        self, first: int, deliveries: Sequence[Delivery], known: Sequence[Submission]
-    ) -> None:
-        """Show what another node committed before `first`, then this node's own."""
-        self._waiting = [] if self._waiting is None else self._waiting
-        await self._read_to(first - 1)
-        self._deliver(first, deliveries)
-        await self._reload(list(known))
-
     async def _read_to(self, offset: int) -> None:
+        """Show what other nodes committed up to `offset`."""
         while self.head < offset:
             rows = await self.log.read(self.document_id, self.head, up_to=offset)
-            if not rows or rows[0][0] != self.head + 1:
-                raise RuntimeError(f"the log of {self.document_id} lacks {self.head + 1}")
-            self._deliver(rows[0][0], [Delivery(payload) for _, payload in rows])
+            if rows and rows[0][0] == self.head + 1:
+                self._deliver(rows[0][0], [Delivery(payload) for _, payload in rows])
+            else:
+                # They are trimmed: a snapshot has them, which an opening brings.
+                for subscription in tuple(self.subscriptions):
+                    subscription.lose()
+                self.head = offset
 
-    def _recover(self, submissions: list[Submission]) -> None:
-        """Read the state again, then admit these and the queue afresh."""
+    def _recover(self, submissions: Sequence[Submission], landed: Sequence[Run] = ()) -> None:
+        """Show what `landed`, read the state again, then admit these and the queue afresh."""
         again = [*submissions, *self._queue]
         self._queue.clear()
+        self._overtaken = False
         if self._waiting is not None:
             self._waiting[:0] = again
             return
         self._waiting = []
-        self.tasks.start(self._reload(again))
+        self.tasks.start(self._restore(deque(landed), again))
 
-    async def _reload(self, again: list[Submission]) -> None:
-        delay = 0.05
+    async def _restore(self, landed: deque[Run], again: Sequence[Submission]) -> None:
+        delay = _FIRST_RETRY
         while True:
             try:
+                while landed:
+                    await self._read_to(landed[0][0] - 1)
+                    self._deliver(*landed.popleft())
                 standing = await self.log.standing(self.document_id)
+                if standing is not None and not standing.deleted:
+                    state = await load_state(standing, self._workers)
+                    await self._read_to(standing.head)
                 break
-            except MemoError as error:
-                # The database is away. The devices wait for their acks; so does the room.
+            except Exception as error:  # noqa: BLE001 (whatever it is, acks are owed)
+                # The database is away, most likely. The devices wait for their acks; so does the
+                # room.
                 self.observer.failed("reload", self.document_id, error)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
+                delay = min(delay * 2, _LAST_RETRY)
         again, self._waiting = [*again, *(self._waiting or ())], None
         if standing is None or standing.deleted:
             gone = MemoError(ErrorCode.GONE, "this memory has been deleted")
             for submission in again:
                 self._refuse(submission, gone)
             self.end(gone)
-            return
-        self._waiting = []
-        state = await load_state(standing, self._workers)
-        await self._read_to(standing.head)
-        self._state, self._owners = state, dict(standing.clients)
-        again, self._waiting = [*again, *self._waiting], None
-        for submission in again:
-            if submission.subscription is not None and submission.subscription.refusing:
-                self._refuse(submission, _closed())
-            else:
-                self._admit(submission)
+        else:
+            self._state, self._owners = state, dict(standing.clients)
+            for submission in again:
+                if submission.subscription is not None and submission.subscription.refusing:
+                    self._refuse(submission, _closed())
+                else:
+                    self._admit(submission)
+            self._retry_held()
         self._continue()
 
     # Presence
@@ -485,7 +503,7 @@ class Room:
     def show_presence(self, subscription: Subscription) -> None:
         """Tell one connection of everyone who is here."""
         states = self._presence.all()
-        if states is not None and not subscription.subscriber.congested:
+        if states is not None and subscription.open and not subscription.subscriber.congested:
             subscriber = subscription.subscriber
             subscriber.send(subscriber.wire.awareness(self.channel, states))
 

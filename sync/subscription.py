@@ -88,15 +88,11 @@ class Subscription:
                 self.settle(submission.client_seq, offset)
             elif self.accepts(offset, last):
                 payloads = [delivery.payload for delivery in run]
-                self.subscriber.send(
-                    self.subscriber.wire.push(self.room.channel, offset, payloads)
-                )
+                self.subscriber.send(self.subscriber.wire.push(self.room.channel, offset, payloads))
                 pushed += len(run)
         return pushed
 
-    def _runs(
-        self, first: int, deliveries: Sequence[Delivery]
-    ) -> list[tuple[int, list[Delivery]]]:
+    def _runs(self, first: int, deliveries: Sequence[Delivery]) -> list[tuple[int, list[Delivery]]]:
         """The deliveries as runs of others' updates, with each own one by itself."""
         runs: list[tuple[int, list[Delivery]]] = []
         in_run = False
@@ -147,11 +143,11 @@ class Subscription:
                     return
                 rows = await room.log.read(room.document_id, self.position, up_to=room.head)
                 if not rows or rows[0][0] != self.position + 1:
-                    self._lose()
+                    self.lose()
                     return
                 self._push_rows(rows)
         except MemoError as error:
-            self._lose(error)
+            self.lose(error)
         finally:
             self._catching_up = False
         # The socket filled up in between: `drained` will continue, unless it just did drain.
@@ -175,7 +171,7 @@ class Subscription:
         self.position = rows[-1][0]
         self.room.observer.delivered(len(rows))
 
-    def _lose(self, error: MemoError | None = None) -> None:
+    def lose(self, error: MemoError | None = None) -> None:
         """What it misses cannot be read from the log any more: it has to open again."""
         if self.open:
             self.subscriber.lost(

@@ -1,17 +1,18 @@
 """Worker processes for heavy document work: bytes in, bytes out.
 
 A CRDT library may hold the interpreter for seconds or, fed something it cannot bear, take its
-process down. Neither may happen to the process that holds the sockets. A call that exceeds its
-time costs its worker, and the calls that shared it run once more on a new one.
+process down. Neither may happen to the process that holds the sockets. Each worker has one call
+at a time, so a call that crashes or exceeds its time costs its own worker and no other's answer.
 """
 
 import asyncio
+import importlib
 import multiprocessing
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, MemoError
 
@@ -19,30 +20,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _prepare() -> None:
-    """A worker ends when its pool says so, not with the terminal's Ctrl-C; and has the CRDT
-    library loaded before the first call waits for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import pycrdt  # noqa: F401
-
-
 class WorkerPool:
-    """`size` processes. A call waits at most `timeout` seconds for its answer; past `limit`
-    waiting calls, further ones are refused as `busy`."""
+    """`size` processes. A call runs at most `timeout` seconds; past `limit` calls that run or
+    wait, further ones are refused as `busy`."""
 
     def __init__(self, size: int = 2, timeout: float = 60.0, limit: int = 1000) -> None:
-        self._size = size
         self._timeout = timeout
         self._limit = limit
-        self._waiting = 0
-        self._turns = asyncio.Semaphore(size)
-        self._executor = self._new_executor()
-
-    def _new_executor(self) -> ProcessPoolExecutor:
-        # spawn: a fork would carry over the sockets and the event loop's threads.
-        return ProcessPoolExecutor(
-            self._size, multiprocessing.get_context("spawn"), initializer=_prepare
-        )
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._workers = [_new_worker() for _ in range(size)]
+        # The last one used comes first: the others may never have to start.
+        self._idle: asyncio.LifoQueue[int] = asyncio.LifoQueue()
+        for number in reversed(range(size)):
+            self._idle.put_nowait(number)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a module-level function run in a worker.
@@ -52,41 +42,60 @@ class WorkerPool:
                 `internal` when it took its worker down twice.
             Exception: whatever the function raised.
         """
-        if self._waiting >= self._limit:
+        if len(self._calls) >= self._limit:
             raise MemoError(ErrorCode.BUSY, "too much document work is waiting", retry_after=5)
-        self._waiting += 1
+        # A caller that goes away leaves its worker busy: the call keeps it until it ends.
+        task = asyncio.get_running_loop().create_task(self._run(call, *args, **kwargs))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return await asyncio.shield(task)
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        number = await self._idle.get()
         try:
-            async with self._turns:
-                for _ in range(2):
-                    executor = self._executor
-                    try:
-                        future = executor.submit(call, *args, **kwargs)
-                        async with asyncio.timeout(self._timeout):
-                            return await asyncio.wrap_future(future)
-                    except BrokenProcessPool:
-                        self._replace(executor)
-                    except TimeoutError:
-                        self._replace(executor)
-                        raise MemoError(
-                            ErrorCode.TIMEOUT, "the document took too long to process"
-                        ) from None
+            for _ in range(2):  # it may be that the worker died before, of something else
+                try:
+                    future = self._workers[number].submit(call, *args, **kwargs)
+                    async with asyncio.timeout(self._timeout):
+                        return await asyncio.wrap_future(future)
+                except BrokenProcessPool:
+                    self._replace(number)
+                except TimeoutError:
+                    self._replace(number)
+                    raise MemoError(
+                        ErrorCode.TIMEOUT, "the document took too long to process"
+                    ) from None
             raise MemoError(ErrorCode.INTERNAL, "the document could not be processed")
         finally:
-            self._waiting -= 1
+            self._idle.put_nowait(number)
 
-    def _replace(self, executor: ProcessPoolExecutor) -> None:
-        if executor is not self._executor:
-            return  # another call saw the same pool break, and has replaced it
-        self._executor = self._new_executor()
-        _kill(executor)
+    def _replace(self, number: int) -> None:
+        _kill(self._workers[number])
+        self._workers[number] = _new_worker()
 
     def close(self) -> None:
-        """End the workers, whatever they do."""
-        _kill(self._executor)
+        """End the workers, whatever they do, and the calls that wait for them."""
+        for task in self._calls:
+            task.cancel()
+        for worker in self._workers:
+            _kill(worker)
 
 
-def _kill(executor: ProcessPoolExecutor) -> None:
-    # Until Python 3.14 the executor has no public way to end a busy worker.
-    for process in list((executor._processes or {}).values()):
+def _new_worker() -> ProcessPoolExecutor:
+    # spawn: a fork would carry over the sockets and the event loop's threads.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=_prepare)
+
+
+def _prepare() -> None:
+    """A worker ends when its pool says so, not with the terminal's Ctrl-C; and has the CRDT
+    library loaded before the first call waits for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importlib.import_module("pycrdt")
+
+
+def _kill(worker: ProcessPoolExecutor) -> None:
+    # Until Python 3.14 the executor has no public way to end a busy process.
+    for process in list((worker._processes or {}).values()):  # noqa: SLF001
         process.kill()
-    executor.shutdown(wait=False, cancel_futures=True)
+    worker.shutdown(wait=False, cancel_futures=True)

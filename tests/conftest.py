@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +22,7 @@ TEST_SETTINGS = {"fsync": "off", "max_connections": "100", "log_min_messages": "
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL whose database `memo` is migrated and used by nobody."""
-    with _directory() as directory:
+    with fresh_directory() as directory:
         server = EmbeddedPostgres(directory, settings=TEST_SETTINGS)
         server.start()
         try:
@@ -35,6 +35,13 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 async def database(postgres: str) -> AsyncIterator[str]:
     """The address of a migrated database of the test's own."""
+    async with fresh_database(postgres) as address:
+        yield address
+
+
+@asynccontextmanager
+async def fresh_database(postgres: str) -> AsyncIterator[str]:
+    """A migrated database, gone afterwards."""
     name = f"test_{uuid4().hex}"
     server = await asyncpg.connect(_address(postgres, "postgres"))
     try:
@@ -65,12 +72,12 @@ def live_server(database: str, data_directory: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def data_directory() -> Iterator[Path]:
     """An empty directory that can be a DATA_DIR."""
-    with _directory() as directory:
+    with fresh_directory() as directory:
         yield directory
 
 
 @contextmanager
-def _directory() -> Iterator[Path]:
+def fresh_directory() -> Iterator[Path]:
     # Not pytest's `tmp_path`: each run makes its parent private again, and where tests are run
     # by root, PostgreSQL, which is not, has to pass through.
     directory = Path(tempfile.mkdtemp(prefix="memo-test-"))

@@ -1,14 +1,21 @@
 """A server as its users run it: a process of its own, that can be stopped, killed and started."""
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
+import uvicorn
+
+from server.app import App, listen
+from server.config import Settings
+from server.websocket import WebSocket
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -114,3 +121,59 @@ class Person:
         self.token: str = reply.json()["accessToken"]
         self.refresh_token: str = reply.json()["refreshToken"]
         self.id: str = reply.json()["user"]["id"]
+
+
+class LocalServer:
+    """A server within the test's process: quick to start again, on the same port."""
+
+    def __init__(self, directory: Path, database: str) -> None:
+        self._settings = Settings(data_directory=directory, database_url=database)
+        self._port = free_port()
+        self._stack = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self._port}/ws"
+
+    async def start(self) -> None:
+        """Start, and return when it takes requests."""
+        app = await self._stack.enter_async_context(App.running(self._settings))
+        config = uvicorn.Config(
+            app.asgi, ws=WebSocket, lifespan="on", log_config=None, timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        listener = listen("127.0.0.1", self._port)
+        running = asyncio.create_task(server._serve([listener]))
+        self._stack.push_async_callback(self._end, server, running)
+        while not server.started:
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Stop as a deploy does: goodbye, what was taken is committed, connections close."""
+        await self._stack.aclose()
+
+    @staticmethod
+    async def _end(server: uvicorn.Server, running: "asyncio.Task[None]") -> None:
+        server.should_exit = True
+        await asyncio.wait_for(running, STOP_SECONDS)
+
+
+async def register(url: str, email: str) -> str:
+    """The access token of a new account."""
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        reply = await client.post(
+            "/api/auth/register",
+            json={
+                "email": email,
+                "password": "Correct-Horse-1!",
+                "firstName": "Ada",
+                "lastName": "Byron",
+            },
+        )
+    assert reply.status_code == 201, reply.text
+    token: str = reply.json()["accessToken"]
+    return token

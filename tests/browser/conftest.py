@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.window import Person, Window
@@ -56,14 +58,26 @@ def _newest_source() -> float:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, cwd=WEB, capture_output=True, text=True, timeout=300, check=False
     )
     if done.returncode != 0:
         pytest.fail(f"{' '.join(command)} failed in server/web:\n{done.stdout}{done.stderr}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """One for all these tests: each has accounts of its own."""
+    # PostgreSQL runs as another account where tests are run by root, and has to get in here.
+    with tempfile.TemporaryDirectory(prefix="memo-console-") as directory:
+        Path(directory).chmod(0o755)
+        server = ServerProcess(Path(directory), RATE_LIMIT_AUTH="off")
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -77,13 +91,13 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
-async def open_window(browser: Browser, live_server: ServerProcess) -> AsyncIterator[OpenWindow]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_window(browser: Browser, server: ServerProcess) -> AsyncIterator[OpenWindow]:
     """Opens the console on a new device. Options are those of a Playwright context."""
     windows: list[Window] = []
 
     async def open_window(**options: Any) -> Window:
-        context = await browser.new_context(base_url=live_server.url, **options)
+        context = await browser.new_context(base_url=server.url, **options)
         context.set_default_timeout(PATIENCE_MS)
         window = Window(await context.new_page())
         windows.append(window)
@@ -91,7 +105,25 @@ async def open_window(browser: Browser, live_server: ServerProcess) -> AsyncIter
         return window
 
     yield open_window
+    for window in windows:
+        await window.page.context.close()
     assert [error for window in windows for error in window.errors] == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def first(open_window: OpenWindow, ada: Person) -> Window:
+    """A device on which Ada has just signed up."""
+    window = await open_window()
+    await window.sign_up(ada)
+    return window
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def second(open_window: OpenWindow, ada: Person, first: Window) -> Window:
+    """Another device of hers."""
+    window = await open_window()
+    await window.sign_in(ada)
+    return window
 
 
 @pytest.fixture

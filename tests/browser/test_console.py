@@ -7,23 +7,9 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import OpenWindow
 from tests.browser.window import Person, Window
-from tests.serving import ServerProcess
 
-
-@pytest.fixture
-async def first(open_window: OpenWindow, ada: Person) -> Window:
-    """A device on which Ada has just signed up."""
-    window = await open_window()
-    await window.sign_up(ada)
-    return window
-
-
-@pytest.fixture
-async def second(open_window: OpenWindow, ada: Person, first: Window) -> Window:
-    """Another device of hers."""
-    window = await open_window()
-    await window.sign_in(ada)
-    return window
+# The browser is one for all tests, and lives on one event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def restarted_offline(window: Window) -> None:
@@ -203,26 +189,9 @@ async def test_the_page_starts_offline_with_everything_and_keeps_what_is_written
     await first.saved()
     await second.open("Made offline")
     await expect(second.body).to_have_text("Nobody knows yet")
-    await expect(
-        second.page.get_by_role("button", name="Remove from favourites")
-    ).to_be_visible()
+    await expect(second.page.get_by_role("button", name="Remove from favourites")).to_be_visible()
     await second.open("Before")
     await expect(second.body).to_have_text("Known here, and more")
-
-
-async def test_unsent_edits_land_after_the_server_was_killed(
-    first: Window, second: Window, live_server: ServerProcess
-) -> None:
-    await first.write("Crash", "Before.")
-    await first.saved()
-    live_server.kill()
-    await expect(first.status).to_have_text("Offline · nothing unsent")
-    await first.append(" During.")
-    await expect(first.status).to_contain_text("unsent")
-    live_server.start()
-    await first.saved()
-    await second.open("Crash")
-    await expect(second.body).to_have_text("Before. During.")
 
 
 async def test_a_reload_keeps_the_memory_and_its_place(first: Window) -> None:
@@ -234,9 +203,7 @@ async def test_a_reload_keeps_the_memory_and_its_place(first: Window) -> None:
     await first.saved()
 
 
-async def test_deleting_asks_first_and_reaches_other_devices(
-    first: Window, second: Window
-) -> None:
+async def test_deleting_asks_first_and_reaches_other_devices(first: Window, second: Window) -> None:
     await first.write("Away with it", "soon gone")
     await first.saved()
     await second.open("Away with it")
@@ -274,9 +241,7 @@ async def test_signing_out_with_unsent_changes_asks_and_then_leaves_nothing(
     assert await page.evaluate("localStorage.getItem('memo.session')") is None
 
 
-async def test_two_tabs_share_a_session_and_sign_out_together(
-    first: Window, ada: Person
-) -> None:
+async def test_two_tabs_share_a_session_and_sign_out_together(first: Window, ada: Person) -> None:
     await first.write("Shared", "by tabs")
     await first.saved()
     tab = Window(await first.page.context.new_page())
@@ -332,13 +297,16 @@ async def test_a_phone_shows_list_and_memory_as_two_screens(
     await expect(phone.body).to_have_count(0)
 
 
-async def test_dark_follows_the_device_until_a_theme_is_chosen(open_window: OpenWindow) -> None:
+async def test_dark_follows_the_device_until_a_theme_is_chosen(
+    open_window: OpenWindow, ada: Person
+) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     dark = await open_window(color_scheme="dark")
     light = await open_window(color_scheme="light")
-    darkness, lightness = (await each.page.evaluate(background) for each in (dark, light))
+    darkness = await dark.page.evaluate(background)
+    lightness = await light.page.evaluate(background)
     assert darkness != lightness
-    await dark.sign_up(Person("Grace", "Hopper", "grace@example.org"))
+    await dark.sign_up(ada)
     await dark.page.get_by_role("button", name="Account").click()
     await dark.page.get_by_text("Light", exact=True).click()
     assert await dark.page.evaluate(background) == lightness

@@ -125,21 +125,22 @@ class ScriptedServer:
     async def release(self, order: Callable[[list[frames.Push]], list[frames.Push]]) -> None:
         """Send the pushes that were held back, as `order` arranges them."""
         self.holds_pushes = False
-        for peer in self.peers:
+        for peer in list(self.peers):
             held, peer.held = peer.held, []
             for push in order(held):
                 await peer.send(push)
 
     async def tell(self, *sent: frames.Frame) -> None:
         """Send frames to everybody."""
-        for peer in self.peers:
+        for peer in list(self.peers):
             await peer.send(*sent)
 
     async def drop(self) -> None:
         """Cut every connection, without a word."""
-        for peer in self.peers:
+        cut = list(self.peers)
+        for peer in cut:
             peer.socket.transport.abort()
-        await self.until(lambda: not self.peers)
+        await self.until(lambda: not set(cut) & set(self.peers))
 
     async def close(self, code: int, *sent: frames.Frame) -> None:
         """Close every connection in due form."""
@@ -245,7 +246,7 @@ class ScriptedServer:
         offset = self.log(memory_id).append(update, writer.device if writer else None)
         if offset is not None:
             for peer in list(self.peers):
-                for channel, open_memory in peer.channels.items():
+                for channel, open_memory in list(peer.channels.items()):
                     if open_memory == memory_id and peer is not writer:
                         push = frames.Push(channel, offset, [update])
                         if self.holds_pushes:
@@ -256,8 +257,8 @@ class ScriptedServer:
         return offset
 
     async def _relay(self, sender: Peer, memory_id: UUID, payload: bytes) -> None:
-        for peer in self.peers:
-            for channel, open_memory in peer.channels.items():
+        for peer in list(self.peers):
+            for channel, open_memory in list(peer.channels.items()):
                 if open_memory == memory_id and peer is not sender:
                     await peer.send(frames.AwarenessRelay(channel, payload))
 

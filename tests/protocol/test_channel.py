@@ -43,6 +43,18 @@ def error(code: ErrorCode, retry_after: float | None = None) -> MemoError:
     return MemoError(code, retry_after=retry_after)
 
 
+def code(channel: Channel) -> ErrorCode | None:
+    return channel.error.code if channel.error else None
+
+
+def phase(channel: Channel) -> Phase:
+    return channel.phase
+
+
+def owed(channel: Channel) -> int | None:
+    return channel.awaited
+
+
 def push(offset: int, count: int = 1) -> Push:
     return Push(3, offset, [b"%d" % (offset + number) for number in range(count)])
 
@@ -98,9 +110,9 @@ def test_an_ack_at_a_head_that_is_known_changes_nothing() -> None:
 def test_too_many_offsets_beyond_a_hole_make_it_open_again() -> None:
     channel = live(0)
     channel.pushed(Push(3, 2, [b""] * MAX_AHEAD))
-    assert channel.phase is Phase.LIVE
+    assert phase(channel) is Phase.LIVE
     channel.pushed(Push(3, MAX_AHEAD + 2, [b""]))
-    assert channel.phase is Phase.STALE
+    assert phase(channel) is Phase.STALE
     assert channel.opening().offset == 0
 
 
@@ -208,14 +220,13 @@ def test_a_missing_dependency_is_answered_with_the_whole_state_once() -> None:
     edit(channel, b"1")
     (update,) = sent(channel)
     assert channel.refused(update.client_seq, error(ErrorCode.MISSING_DEPENDENCY)) == 0.0
-    assert channel.phase is Phase.STALE
+    assert phase(channel) is Phase.STALE
     channel.opening()
     assert channel.opened(answer(5)) is True
     channel.supersede(b"everything")
     (whole,) = sent(channel)
     assert channel.refused(whole.client_seq, error(ErrorCode.MISSING_DEPENDENCY)) is None
-    assert channel.error is not None
-    assert channel.error.code is ErrorCode.MISSING_DEPENDENCY
+    assert code(channel) is ErrorCode.MISSING_DEPENDENCY
     edit(channel, b"2")
     assert sent(channel) == []
 
@@ -254,13 +265,13 @@ def test_a_whole_state_stands_for_all_recorded_edits() -> None:
     assert channel.acked(Ack(3, update.client_seq, 2)) == Edit(range(4, 8), b"everything")
 
 
-@pytest.mark.parametrize("code", [code for code in ErrorCode if code.temporary])
-def test_a_temporary_refusal_is_tried_again_when_the_server_says(code: ErrorCode) -> None:
+@pytest.mark.parametrize("reason", [reason for reason in ErrorCode if reason.temporary])
+def test_a_temporary_refusal_is_tried_again_when_the_server_says(reason: ErrorCode) -> None:
     channel = live()
     edit(channel, b"1")
     (update,) = sent(channel)
-    assert channel.refused(update.client_seq, error(code, retry_after=7.0)) == 7.0
-    assert (channel.phase, channel.error) == (Phase.STALE, None)
+    assert channel.refused(update.client_seq, error(reason, retry_after=7.0)) == 7.0
+    assert (channel.phase, code(channel)) == (Phase.STALE, None)
     assert sent(channel) == []
     channel.opening()
     channel.opened(answer())
@@ -281,7 +292,7 @@ def test_attempts_without_success_wait_longer_and_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    "code",
+    "reason",
     [
         ErrorCode.CLIENT_ID_TAKEN,
         ErrorCode.FORBIDDEN,
@@ -290,13 +301,12 @@ def test_attempts_without_success_wait_longer_and_longer() -> None:
         ErrorCode.TOO_LARGE,
     ],
 )
-def test_a_refusal_for_good_stops_the_edits(code: ErrorCode) -> None:
+def test_a_refusal_for_good_stops_the_edits(reason: ErrorCode) -> None:
     channel = live(5)
     edit(channel, b"1")
     (update,) = sent(channel)
-    assert channel.refused(update.client_seq, error(code)) is None
-    assert channel.error is not None
-    assert channel.error.code is code
+    assert channel.refused(update.client_seq, error(reason)) is None
+    assert code(channel) is reason
     edit(channel, b"2")
     assert sent(channel) == []
     assert channel.pushed(push(6)) == [b"6"]
@@ -321,23 +331,34 @@ def test_refusals_of_updates_sent_behind_a_refused_one_say_nothing_new() -> None
 def test_a_refusal_of_the_channel_itself_counts_without_a_sequence_number() -> None:
     channel = live()
     channel.refused(None, error(ErrorCode.GONE))
-    assert channel.error is not None
-    assert channel.error.code is ErrorCode.GONE
+    assert code(channel) is ErrorCode.GONE
+
+
+def test_a_channel_that_the_server_closed_is_opened_again_even_if_edits_are_refused() -> None:
+    channel = live(5)
+    edit(channel, b"1")
+    (update,) = sent(channel)
+    channel.refused(update.client_seq, error(ErrorCode.MALFORMED_UPDATE))
+    assert channel.refused(None, error(ErrorCode.CHANNEL_CLOSED, retry_after=1.0)) == 1.0
+    assert phase(channel) is Phase.STALE
+    channel.opening()
+    channel.opened(answer(7))
+    assert code(channel) is ErrorCode.MALFORMED_UPDATE
+    assert sent(channel) == []
 
 
 def test_a_reader_s_edits_stay_here() -> None:
     channel = Channel(MEMORY, merge=merge)
     channel.opening()
     channel.opened(answer(can_write=False))
-    assert channel.error is None
+    assert code(channel) is None
     edit(channel, b"1")
-    assert channel.error is not None
-    assert channel.error.code is ErrorCode.FORBIDDEN
+    assert code(channel) is ErrorCode.FORBIDDEN
     assert sent(channel) == []
     channel.detached()
     channel.opening()
     channel.opened(answer(can_write=True))
-    assert channel.error is None
+    assert code(channel) is None
     assert [update.update for update in sent(channel)] == [b"1"]
 
 
@@ -345,10 +366,10 @@ def test_a_document_that_could_not_be_opened_may_be_asked_for_again() -> None:
     channel = Channel(MEMORY, merge=merge)
     channel.opening()
     assert channel.unopened(error(ErrorCode.NOT_FOUND)) is None
-    assert channel.error is not None
+    assert code(channel) is not None
     channel.opening()
     channel.opened(answer())
-    assert channel.error is None
+    assert code(channel) is None
     channel.detached()
     channel.opening()
     assert channel.unopened(error(ErrorCode.BUSY, retry_after=2.0)) == 2.0
@@ -358,8 +379,7 @@ def test_an_update_too_large_to_send_is_an_error() -> None:
     channel = live()
     edit(channel, bytes(LIMIT + 1))
     assert sent(channel) == []
-    assert channel.error is not None
-    assert channel.error.code is ErrorCode.TOO_LARGE
+    assert code(channel) is ErrorCode.TOO_LARGE
 
 
 def test_without_a_merge_edits_travel_alone_and_their_number_is_bounded() -> None:
@@ -373,27 +393,27 @@ def test_without_a_merge_edits_travel_alone_and_their_number_is_bounded() -> Non
     channel.opened(answer())
     assert len(sent(channel)) == MAX_FLIGHTS
     channel.refused(1, error(ErrorCode.MISSING_DEPENDENCY))
-    assert channel.error is not None
+    assert code(channel) is not None
 
 
 def test_what_the_server_owes_is_the_same_for_as_long_as_it_is_owed() -> None:
     channel = Channel(MEMORY, merge=merge)
-    assert channel.awaited is None
+    assert owed(channel) is None
     channel.opening()
-    owed = channel.awaited
-    assert owed is not None
+    first_open = owed(channel)
+    assert first_open is not None
     channel.opened(answer())
-    assert channel.awaited is None
+    assert owed(channel) is None
     edit(channel, b"1")
     (first,) = sent(channel)
     edit(channel, b"2")
     (second,) = sent(channel)
-    assert channel.awaited == first.client_seq
+    assert owed(channel) == first.client_seq
     channel.acked(Ack(3, first.client_seq, 1))
-    assert channel.awaited == second.client_seq
+    assert owed(channel) == second.client_seq
     channel.detached()
     channel.opening()
-    assert channel.awaited not in (None, owed)
+    assert owed(channel) not in (None, first_open)
 
 
 def test_a_call_out_of_turn_is_a_mistake_of_the_caller() -> None:
@@ -403,8 +423,12 @@ def test_a_call_out_of_turn_is_a_mistake_of_the_caller() -> None:
     channel.opening()
     with pytest.raises(RuntimeError, match="opening"):
         channel.opening()
+
+
+def test_a_closed_channel_stays_closed() -> None:
+    channel = live()
     channel.close()
     channel.detached()
-    assert channel.phase is Phase.CLOSED
+    assert phase(channel) is Phase.CLOSED
     with pytest.raises(RuntimeError, match="closed"):
         channel.opening()

@@ -190,10 +190,10 @@ async def test_closing_ends_every_task_and_wait(server: ScriptedServer) -> None:
 
 async def test_it_comes_back_after_a_cut(server: ScriptedServer) -> None:
     async with device(server) as client:
-        for number in range(1, 4):
+        for connections in (2, 3, 4):
             await client.connected()
-            await server.until(lambda number=number: len(server.sent(frames.Hello)) == number)
             await server.drop()
+            await said_hello(server, connections)
         await client.connected()
 
 
@@ -202,7 +202,7 @@ async def test_it_returns_when_the_server_said(server: ScriptedServer) -> None:
         await client.connected()
         goodbye = frames.Goodbye(frames.GoodbyeBody("restart", 10))
         await server.close(CloseCode.GOING_AWAY, goodbye)
-        await server.until(lambda: len(server.sent(frames.Hello)) == 2)
+        await said_hello(server, 2)
         await client.connected()
 
 
@@ -213,16 +213,16 @@ async def test_it_stays_away_when_the_server_means_it(
     async with device(server) as client:
         await client.connected()
         await server.close(code)
-        with pytest.raises(MemoError):
-            await client.open(MEMORY) and await wait_for_end(client)
+        await client._signal.until(
+            lambda: client.status is Status.CLOSED, 10, lambda: "the client did not end"
+        )
         assert client.error is not None
         assert not client.error.code.temporary
     assert len(server.sent(frames.Hello)) == 1
 
 
-async def wait_for_end(client: Client) -> None:
-    while True:
-        await client.call(ACCOUNT_ME, Empty())
+async def said_hello(server: ScriptedServer, times: int) -> None:
+    await server.until(lambda: len(server.sent(frames.Hello)) == times)
 
 
 async def test_an_expired_token_is_replaced(server: ScriptedServer) -> None:
@@ -233,12 +233,11 @@ async def test_an_expired_token_is_replaced(server: ScriptedServer) -> None:
         return next(tokens)
 
     server.takes_token = lambda it: it == current
-    async with device(server, backoff=NEVER) as client:
-        client._token = token
+    async with Client(server.url, token, backoff=NEVER) as client:
         await client.connected()
         current = "new"
         await server.close(CloseCode.UNAUTHORIZED)
-        await server.until(lambda: len(server.sent(frames.Hello)) == 2)
+        await said_hello(server, 2)
         await client.connected()
 
 
@@ -267,13 +266,45 @@ async def test_a_token_without_a_source_is_tried_once(server: ScriptedServer) ->
     assert len(server.sent(frames.Hello)) == 1
 
 
+async def test_a_source_of_tokens_that_fails_for_now_is_asked_again(
+    server: ScriptedServer,
+) -> None:
+    failures = [MemoError(ErrorCode.UNAVAILABLE, "no network")] * 2
+
+    async def token() -> str:
+        if failures:
+            raise failures.pop()
+        return "good"
+
+    async with Client(server.url, token, backoff=PROMPT) as client:
+        await client.connected()
+    assert server.sent(frames.Hello)[0].body.token == "good"
+
+
+async def test_a_source_of_tokens_that_is_broken_ends_the_client_and_is_seen(
+    server: ScriptedServer,
+) -> None:
+    async def token() -> str:
+        raise ZeroDivisionError
+
+    client = Client(server.url, token, backoff=PROMPT)
+    await client.__aenter__()
+    with pytest.raises(MemoError, match="ZeroDivisionError") as caught:
+        await client.connected()
+    assert caught.value.code is ErrorCode.INTERNAL
+    with pytest.raises(ZeroDivisionError):
+        await client.close()
+    with pytest.raises(RuntimeError, match="started once"):
+        await client.__aenter__()
+
+
 async def test_an_overdue_ack_makes_it_connect_afresh(server: ScriptedServer) -> None:
     async with device(server, heartbeat=0.02) as client:
         document = await client.open(MEMORY)
         await document.synced()
         server.loses_updates = True
         document.text += "a"
-        await server.until(lambda: len(server.sent(frames.Hello)) == 2)
+        await said_hello(server, 2)
         server.loses_updates = False
         await document.saved()
 
@@ -732,6 +763,26 @@ async def test_events_arrive_in_order(server: ScriptedServer) -> None:
         assert [(await anext(events)).body["n"] for _ in range(3)] == [0, 1, 2]
 
 
+async def test_a_closed_client_s_events_end_at_once(server: ScriptedServer) -> None:
+    async with device(server) as client:
+        await client.connected()
+    assert [event async for event in client.events()] == []
+
+
+async def test_a_channel_that_the_server_closed_is_opened_again(server: ScriptedServer) -> None:
+    author = Author()
+    async with device(server) as client:
+        document = await client.open(MEMORY)
+        await document.synced()
+        ((channel, _),) = server.peers[0].channels.items()
+        server.holds_pushes = True
+        await server.write(MEMORY, author.write("missed"))
+        body = frames.ErrorBody("channel_closed", "Trimmed.", retry_after=0.0, channel=channel)
+        await server.tell(frames.Error(None, body))
+        await until(document, "missed")
+        assert len(server.sent(frames.Hello)) == 1
+
+
 async def test_presence_is_seen_by_others_and_shown_again_after_a_cut(
     server: ScriptedServer,
 ) -> None:
@@ -812,6 +863,21 @@ async def test_a_mirror_s_sending_ends_with_a_refusal_or_the_connection(
         assert caught.value.code is ErrorCode.MALFORMED_UPDATE
 
 
+async def test_a_closed_mirror_ends_its_sending(server: ScriptedServer) -> None:
+    own = Author()
+    server.loses_acks = True
+    async with device(server) as client:
+        mirror = await client.open(MEMORY, replica=False)
+        await mirror.synced()
+        unacked = mirror.send(own.write("a"))
+        mirror.close()
+        with pytest.raises(MemoError) as caught:
+            await unacked
+        assert caught.value.code is ErrorCode.CHANNEL_CLOSED
+        with pytest.raises(MemoError, match="closed here"):
+            mirror.send(own.write("b"))
+
+
 # Everything at once.
 
 
@@ -819,6 +885,8 @@ async def test_a_mirror_s_sending_ends_with_a_refusal_or_the_connection(
 async def test_devices_converge_whatever_happens(server: ScriptedServer, seed: int) -> None:
     choice = random.Random(seed)
     stores = [MemoryStore() for _ in range(3)]
+    # A second one could meet a whole state, which is the end.
+    server.refusals = [ErrorCode.MISSING_DEPENDENCY]
     async with AsyncExitStack() as stack:
         documents = []
         for store in stores:
@@ -828,8 +896,8 @@ async def test_devices_converge_whatever_happens(server: ScriptedServer, seed: i
             document = choice.choice(documents)
             edit_at_random(document.text, choice)
             await disturb(server, choice)
-            if choice.random() < 0.2:
-                await document.changed()
+            for _ in range(choice.randrange(4)):
+                await asyncio.sleep(0)  # let the others have a turn
         server.refusals = []
         server.holds_pushes = server.loses_acks = False
         await server.drop()
@@ -869,4 +937,4 @@ async def disturb(server: ScriptedServer, choice: random.Random) -> None:
         case 3:
             server.loses_acks = not server.loses_acks
         case 4:
-            server.refusals = [choice.choice([ErrorCode.BUSY, ErrorCode.MISSING_DEPENDENCY])]
+            server.refusals = [choice.choice([ErrorCode.BUSY, ErrorCode.CHANNEL_CLOSED])]

@@ -178,7 +178,9 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
     const { beforeState, afterState } = transaction;
     this.#typedNovel ||= beforeState.get(clientID) !== afterState.get(clientID);
     this.#typed.push(update);
-    if (this.#typed.length === 1) queueMicrotask(() => this.#collect());
+    if (this.#typed.length > 1) return;
+    queueMicrotask(() => this.#collect());
+    this.#publish();
   }
 
   /** Makes one edit of what was typed in this turn, and sends it. */

@@ -16,11 +16,12 @@ export interface Batch {
 /** What the list needs to show at once and offline, in IndexedDB: rows, cursor, outbox. */
 export class Cache {
   #database: IDBDatabase;
+  #closed = false;
 
   private constructor(database: IDBDatabase) {
     this.#database = database;
     // Another tab signs out and deletes the database: let go, or it waits for ever.
-    database.addEventListener("versionchange", () => database.close());
+    database.addEventListener("versionchange", () => this.close());
   }
 
   static open(name: string): Promise<Cache> {
@@ -38,7 +39,15 @@ export class Cache {
   }
 
   close(): void {
+    this.#closed = true;
     this.#database.close();
+  }
+
+  /** Lets go of work that nobody awaits. It may fail once the cache is closed, and only then. */
+  detach(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (!this.#closed) throw error;
+    });
   }
 
   async load(): Promise<{ rows: Row[]; cursor: string | undefined; entries: Entry[] }> {

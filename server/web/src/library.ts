@@ -37,16 +37,16 @@ export class Library extends Emitter<{ changed: void }> {
     this.#outbox = outbox;
     this.#tabs = new BroadcastChannel(name);
     this.#tabs.onmessage = ({ data }: MessageEvent<Batch | "outbox">) => {
-      if (data === "outbox") void this.#outbox.reload();
+      if (data === "outbox") cache.detach(outbox.reload());
       else this.#show(data);
     };
     drafts.on("changed", () => this.#changed());
     drafts.on("keep", ({ id, draft }) => {
       const row = this.#rows.get(id);
-      if (row) void this.#apply({ put: [withDraft(row, draft)], remove: [] });
+      if (row) cache.detach(this.#apply({ put: [withDraft(row, draft)], remove: [] }));
     });
     outbox.on("changed", () => this.#changed());
-    outbox.on("settled", (settled) => void this.#settle(settled));
+    outbox.on("settled", (settled) => cache.detach(this.#settle(settled)));
   }
 
   /** Shows what is stored. Also for a tab that slept while others worked. */

@@ -41,7 +41,7 @@ export class Outbox extends Emitter<{ changed: void; settled: Settled }> {
   async add<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
     await this.#cache.enqueue(operation, body);
     await this.reload();
-    void this.drain();
+    this.#cache.detach(this.drain());
   }
 
   /** Reads the line afresh: another tab may have added to it or worked it off. */
@@ -59,7 +59,7 @@ export class Outbox extends Emitter<{ changed: void; settled: Settled }> {
     } catch (error) {
       if (!(error instanceof MemoError)) throw error;
       const wait = error.retryAfter === undefined ? RETRY_MS : error.retryAfter * 1000;
-      this.#retry = setTimeout(() => void this.drain(), wait);
+      this.#retry = setTimeout(() => this.#cache.detach(this.drain()), wait);
     }
   }
 

@@ -46,7 +46,9 @@ export class Workspace extends Emitter<{ refused: string }> {
       if ("error" in settled) this.emit("refused", settled.error.message);
     });
     const { signal } = this.#stop;
-    const seen = () => document.visibilityState === "visible" && void this.library.load();
+    const seen = () => {
+      if (document.visibilityState === "visible") cache.detach(this.library.load());
+    };
     document.addEventListener("visibilitychange", seen, { signal });
     addEventListener("offline", () => this.#redial(), { signal });
   }
@@ -98,7 +100,7 @@ export class Workspace extends Emitter<{ refused: string }> {
 
   #online(): void {
     if (this.client.status !== "online") return;
-    void this.outbox.drain().then(() => this.library.update());
+    this.#cache.detach(this.outbox.drain().then(() => this.library.update()));
   }
 }
 

@@ -1,0 +1,5 @@
+"""Why a benchmark cannot go on."""
+
+
+class BenchmarkFailed(Exception):
+    """The message is one line for whoever ran it."""
