@@ -35,7 +35,7 @@ check: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(WEB)/node_modules/.stamp 
 	@echo "Format..."          && $(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@echo "Lint..."            && $(BIN)/ruff check --quiet .
 	@echo "Types..."           && $(BIN)/mypy --no-error-summary
-	@echo "Layers..."          && $(BIN)/lint-imports --no-timing > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
+	@echo "Layers..."          && $(BIN)/lint-imports --no-logo > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
 	@echo "Generated files..." && $(BIN)/python -m protocol.schema --check
 	@echo "TypeScript..."      && (cd $(CLIENT) && npm run --silent typecheck) && (cd $(WEB) && npm run --silent typecheck)
 	@echo "All checks passed."

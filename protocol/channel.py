@@ -223,8 +223,7 @@ class Channel:
             return None
         if client_seq is None and error.code is ErrorCode.CHANNEL_CLOSED:
             # Not an update but the channel is refused: pushes have ended too.
-            self.phase = Phase.STALE
-            return self._delay(error)
+            return self._go_stale(error)
         if self.error is not None or (client_seq is not None and client_seq not in self._flights):
             return None
         has_whole = self._merge is not None
@@ -233,9 +232,7 @@ class Channel:
             self._whole_due = True
             return 0.0
         if error.code.temporary or error.code is ErrorCode.CHANNEL_CLOSED:
-            self.phase = Phase.STALE
-            self._whole_due = self._whole_sent
-            return self._delay(error)
+            return self._go_stale(error)
         self.error = error
         return None
 
@@ -257,16 +254,17 @@ class Channel:
         self._waiting.clear()
         self._flights.clear()
 
-    def fail(self, error: MemoError) -> None:
-        """Send no more edits, because of `error`."""
-        self.error = error
-
     def close(self) -> None:
         self.phase = Phase.CLOSED
 
     def _expect(self, *phases: Phase) -> None:
         if self.phase not in phases:
             raise RuntimeError(f"the channel is {self.phase.value}")
+
+    def _go_stale(self, error: MemoError) -> float:
+        self.phase = Phase.STALE
+        self._whole_due = self._whole_sent
+        return self._delay(error)
 
     def _check_right(self) -> None:
         if not self.can_write and self.error is None:

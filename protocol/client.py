@@ -56,7 +56,8 @@ class Client:
     connection, and again when the server finds the token expired. With `reconnect` the client
     returns after each loss, later each time, until the server says that it is no use.
     `heartbeat` is the time in seconds after which presence is renewed, and after which (twice,
-    at most) an answer that the server owes makes the client connect afresh.
+    at most) an answer that the server owes makes the client connect afresh. `error` is the last
+    thing that went wrong with the connection; None since the last welcome.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class Client:
         if not self._task.cancelled():
             self._task.result()
 
-    # What documents need: see `protocol.replica.Wire`.
+    # What documents need: see `protocol.mirror.Wire`.
 
     def send(self, frame: frames.Update | frames.Awareness) -> None:
         """Queue a frame of a live channel."""

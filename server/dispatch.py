@@ -102,8 +102,15 @@ class Dispatcher(Generic[C]):
         finally:
             if code != "ok":
                 self._metrics.refusals.labels(code).inc()
-            self._metrics.operation_duration.labels(name, code).observe(
-                time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._metrics.operation_duration.labels(name, code).observe(seconds)
+            logger.debug(
+                "operation",
+                operation=name,
+                code=code,
+                seconds=round(seconds, 6),
+                connection=call.connection,
+                request_id=request.id,
             )
 
     async def _run(self, call: C, request: Request) -> Body:
@@ -118,7 +125,7 @@ class Dispatcher(Generic[C]):
             raise MemoError(ErrorCode.FORBIDDEN, f"this needs the permission {permission.value}")
         try:
             body = decoder.decode(request.body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise invalid_request(error) from None
         with outage.reported():
             answer: Body = await binding.handler(call, body)

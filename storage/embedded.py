@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         Raises:
             DatabaseUnavailable: when it is not running.
         """
-        return running_url(self._given)
+        return running_url(self._directory)
 
     @property
     def pid(self) -> int | None:

@@ -357,7 +357,7 @@ class Room:
         if rest:
             self.observer.known(len(rest))
             for submission in rest:
-                self._settle_one(submission, self.head)
+                self._settle_known(submission)
         self._continue()
 
     def put_back(self) -> None:
@@ -383,6 +383,13 @@ class Room:
         elif submission.subscription is not None:
             submission.subscription.subscriber.released(len(submission.payload))
             submission.subscription.settle(submission.client_seq, offset)
+
+    def _settle_known(self, submission: Submission) -> None:
+        if submission.subscription is None:
+            self._settle_one(submission, self.head)
+        else:
+            submission.subscription.subscriber.released(len(submission.payload))
+            submission.subscription.settle_known(submission.client_seq)
 
     def _refuse(self, submission: Submission, error: MemoError) -> None:
         if submission.subscription is not None:

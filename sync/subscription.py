@@ -67,6 +67,11 @@ class Subscription:
         if self.open:
             self.subscriber.acked(self.room.channel, client_seq, offset)
 
+    def settle_known(self, client_seq: int) -> None:
+        """An update of this connection changes nothing: it is acked at the head, but no further
+        than pushes have come, because devices count what is acked as received."""
+        self.settle(client_seq, min(self.position, self.room.head))
+
     def refuse(self, client_seq: int, error: MemoError) -> None:
         """An update of this connection is refused, and all further ones until it opens again."""
         if self.open:

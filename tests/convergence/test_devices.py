@@ -93,9 +93,7 @@ def test_devices_converge(
     asyncio.run(converge(steps, seed, database, data_directory))
 
 
-async def converge(
-    steps: list[tuple[str, int]], seed: int, database: str, directory: Path
-) -> None:
+async def converge(steps: list[tuple[str, int]], seed: int, database: str, directory: Path) -> None:
     random = Random(seed)
     server = LocalServer(directory, database)
     await server.start()

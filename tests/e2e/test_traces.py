@@ -133,9 +133,7 @@ def clocks_of(document: Document) -> dict[int, int]:
     return decode_vector(document.doc.get_state())
 
 
-async def disturb(
-    server: ServerProcess, typists: Sequence[asyncio.Task[None]], kills: int
-) -> None:
+async def disturb(server: ServerProcess, typists: Sequence[asyncio.Task[None]], kills: int) -> None:
     for _ in range(kills):
         if all(typist.done() for typist in typists):
             raise AssertionError("the session was over before the server was killed")
@@ -181,4 +179,3 @@ async def test_every_acked_update_is_in_the_log_at_its_offset_after_kills(
     held = set(log)
     assert not [update for update in acked.values() if update not in held]
     assert text_of(log) == text_of(trace.updates[:at])
-

@@ -33,9 +33,9 @@ def read(name: str) -> dict[str, Any]:
         pytest.skip(message)
     with gzip.open(path) as file:
         trace: dict[str, Any] = json.load(file)
-    assert all(
-        text.isascii() for txn in trace["txns"] for _, _, text in txn["patches"]
-    ), "positions would have to be converted"
+    assert all(text.isascii() for txn in trace["txns"] for _, _, text in txn["patches"]), (
+        "positions would have to be converted"
+    )
     return trace
 
 

@@ -422,7 +422,9 @@ async def test_a_request_whose_body_does_not_come_is_a_timeout() -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "timeout"
 
 
-async def test_a_client_that_goes_away_midway_is_no_failure_of_ours() -> None:
+async def test_a_client_that_goes_away_midway_is_no_failure_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     left = asyncio.Event()
 
     async def wait_for_body(request: Request) -> Response:
@@ -440,6 +442,7 @@ async def test_a_client_that_goes_away_midway_is_no_failure_of_ours() -> None:
             writer.close()
             await asyncio.wait_for(left.wait(), 20)
     assert [entry for entry in logged if entry["log_level"] == "error"] == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_refusal_says_when_to_come_back_in_whole_seconds() -> None:

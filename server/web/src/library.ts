@@ -12,7 +12,7 @@ const RETRY_MS = 5_000;
  * The list of memories: rows from the cache at once, brought up to date by the feed, and over
  * them what this device knows better (documents open here, changes that still wait).
  */
-export class Library extends Emitter<{ changed: void }> {
+export class Library extends Emitter<{ changed: void; removed: string[] }> {
   #cache: Cache;
   #client: MemoryClient;
   #outbox: Outbox;
@@ -163,6 +163,7 @@ export class Library extends Emitter<{ changed: void }> {
     await this.#cache.apply(batch);
     this.#tabs.postMessage(batch);
     this.#show(batch);
+    if (batch.remove.length > 0) this.emit("removed", batch.remove);
   }
 
   #show(batch: Batch): void {

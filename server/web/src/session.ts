@@ -36,9 +36,8 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
     this.#api = api;
     addEventListener("storage", (event) => {
       if (event.key !== KEY && event.key !== null) return;
-      const before = event.oldValue ? (JSON.parse(event.oldValue) as Stored).user.id : undefined;
       const user = this.user;
-      if (before !== user?.id) this.emit("changed", user);
+      if (parse(event.oldValue)?.user.id !== user?.id) this.emit("changed", user);
     });
   }
 
@@ -112,12 +111,19 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
   }
 
   #read(): Stored | undefined {
-    const text = localStorage.getItem(KEY);
-    return text ? (JSON.parse(text) as Stored) : undefined;
+    return parse(localStorage.getItem(KEY));
   }
 
   #write(stored: Stored): void {
     localStorage.setItem(KEY, JSON.stringify(stored));
+  }
+}
+
+function parse(text: string | null): Stored | undefined {
+  try {
+    return text ? (JSON.parse(text) as Stored) : undefined;
+  } catch {
+    return undefined; // not written by this program: as good as signed out
   }
 }
 

@@ -45,6 +45,7 @@ export class Workspace extends Emitter<{ refused: string }> {
     this.outbox.on("settled", (settled) => {
       if ("error" in settled) this.emit("refused", settled.error.message);
     });
+    this.library.on("removed", (ids) => cache.detach(this.#forget(ids)));
     const { signal } = this.#stop;
     const seen = () => {
       if (document.visibilityState === "visible") cache.detach(this.library.load());
@@ -90,6 +91,13 @@ export class Workspace extends Emitter<{ refused: string }> {
   async destroy(): Promise<void> {
     this.close();
     await Promise.all([this.#store.destroy(), Cache.destroy(nameOf(this.user))]);
+  }
+
+  /** Frees what deleted memories take here, but not edits that nobody else has. */
+  async #forget(ids: string[]): Promise<void> {
+    const unsent = new Set(await this.client.pendingDocuments());
+    const spent = ids.filter((id) => !unsent.has(id));
+    await Promise.all(spent.map((id) => this.#store.remove(id)));
   }
 
   /** The network went: its socket may take minutes to notice. A server on this machine stays. */

@@ -83,26 +83,27 @@ export class MemoryView {
 
   /** Opens the document; `focus` where writing starts, in a memory just made. */
   async open(focus: boolean): Promise<void> {
-    const document = await this.#workspace.open(this.#id);
-    if (this.#closed) return document.close();
-    this.#document = document;
-    this.#unsubscribe.push(this.#workspace.drafts.follow(document));
-    this.#unsubscribe.push(document.on("sync", () => this.#update()));
-    announce(document, this.#workspace.user);
-    const people = new People(document, this.#workspace.user);
+    const memory = await this.#workspace.open(this.#id);
+    if (this.#closed) return memory.close();
+    this.#document = memory;
+    this.#unsubscribe.push(this.#workspace.drafts.follow(memory));
+    this.#unsubscribe.push(memory.on("sync", () => this.#update()));
+    announce(memory, this.#workspace.user);
+    const people = new People(memory, this.#workspace.user);
     this.#people.append(people.element);
     this.#parts.push(people);
     this.#update();
-    if (isEmpty(document) && !this.#workspace.library.isUnsent(this.#id)) {
-      if (document.sync.state === "offline") this.#absent();
-      await document.synced.catch(() => undefined);
+    if (isEmpty(memory) && !this.#workspace.library.isUnsent(this.#id)) {
+      if (this.#workspace.client.status !== "online") this.#absent();
+      await memory.synced;
       if (this.#closed) return;
     }
-    this.#show(document, focus);
+    this.#show(memory, focus);
   }
 
   destroy(): void {
     this.#closed = true;
+    document.title = "Memory";
     for (const stop of this.#unsubscribe) stop();
     for (const part of [...this.#parts, ...this.#writers]) part.destroy();
     this.#status.destroy();
@@ -110,11 +111,11 @@ export class MemoryView {
     void this.#document?.close();
   }
 
-  #show(document: MemoryDocument, focus: boolean): void {
+  #show(memory: MemoryDocument, focus: boolean): void {
     const { user, library } = this.#workspace;
-    const editor = new Editor(document, user, this.#back);
-    const title = new Title(document, () => editor.focus(), this.#back);
-    const tags = new Tags(document, () => library.tags().map(([tag]) => tag));
+    const editor = new Editor(memory, user, this.#back);
+    const title = new Title(memory, () => editor.focus(), this.#back);
+    const tags = new Tags(memory, () => library.tags().map(([tag]) => tag));
     this.#writers.push(editor, title, tags);
     this.#page.replaceChildren(title.element, tags.element, editor.element, this.#foot);
     title.fit();
@@ -142,6 +143,7 @@ export class MemoryView {
   }
 
   #describe(row: Row): void {
+    document.title = `${row.title || "Untitled"} · Memory`;
     const label = row.isFavorite ? "Remove from favourites" : "Add to favourites";
     this.#star.setAttribute("aria-label", label);
     this.#star.title = label;
