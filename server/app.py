@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from protocol import operations
 from protocol.operations import OPERATIONS
@@ -132,8 +133,14 @@ class App:
             compactor.start()
             tasks.start(sockets.run())
 
-            asgi = _asgi(settings, auth, tokens, metrics, Health(pool), sockets)
-            yield cls(asgi, auth)
+            routes = [
+                *rest.routes(auth, tokens),
+                *Health(pool).routes(),
+                *metrics.routes(),
+                *reference.routes(),
+                *console.routes(CONSOLE),
+            ]
+            yield cls(_asgi(settings, metrics, sockets, routes), auth)
 
 
 def _dispatcher(
@@ -174,13 +181,11 @@ def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint 
 
 
 def _asgi(
-    settings: Settings,
-    auth: Auth,
-    tokens: Tokens,
-    metrics: Metrics,
-    health: Health,
-    sockets: Sockets,
+    settings: Settings, metrics: Metrics, sockets: Sockets, routes: Sequence[BaseRoute]
 ) -> Starlette:
+    """REST and pages; the WebSockets are handed to uvicorn beside it, and find their `sockets`
+    in the lifespan's state."""
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {"sockets": sockets}
@@ -197,13 +202,7 @@ def _asgi(
             )
         )
     return Starlette(
-        routes=[
-            *rest.routes(auth, tokens),
-            *health.routes(),
-            *metrics.routes(),
-            *reference.routes(),
-            *console.routes(CONSOLE),
-        ],
+        routes=routes,
         middleware=middleware,
         exception_handlers=rest.exception_handlers(),
         lifespan=lifespan,
@@ -225,7 +224,17 @@ async def _close_pool(pool: Any) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but for signals: it would raise them again before the parts are stopped."""
+    """Uvicorn that tells when it takes requests, and leaves signals to us: it would raise them
+    again before the parts are stopped."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -290,12 +299,7 @@ async def serve(
                 timeout_graceful_shutdown=DRAIN_SECONDS,
                 backlog=2048,
             )
-            server = _Server(config)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
-            if server.started:
-                ready(listener.getsockname()[1])
-            await serving
+            server = _Server(config, lambda: ready(listener.getsockname()[1]))
+            await server.serve(sockets=[listener])
     finally:
         listener.close()

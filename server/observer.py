@@ -52,7 +52,8 @@ class MetricsObserver:
         if what == "projection":
             self._metrics.projection_failures.inc()
         logger.error(
-            f"{what} failed",
+            "work failed",
+            work=what,
             document=str(document_id) if document_id else None,
             exc_info=error if not isinstance(error, TimeoutError) else None,
             error=str(error),

@@ -97,26 +97,26 @@ class Sockets:
     @property
     def outbox_bytes(self) -> int:
         """Bytes that wait for their clients to read."""
-        return sum(socket.transport.get_write_buffer_size() for socket in self.open)
+        return sum(each.transport.get_write_buffer_size() for each in self.open)
 
-    def write_soon(self, socket: "WebSocket") -> None:
-        """The socket has something to write by the end of this tick."""
+    def write_soon(self, connection: "WebSocket") -> None:
+        """It has something to write by the end of this tick."""
         if not self._dirty:
             self._loop.call_soon(self._write_all)
-        self._dirty.append(socket)
+        self._dirty.append(connection)
 
     def _write_all(self) -> None:
         dirty, self._dirty = self._dirty, []
-        for socket in dirty:
-            socket.flush()
+        for connection in dirty:
+            connection.flush()
 
     async def run(self) -> None:
         """Look after heartbeats for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now, wall = self._loop.time(), time.time()
-            for socket in tuple(self.open):
-                socket.tick(now, wall)
+            for connection in tuple(self.open):
+                connection.tick(now, wall)
 
 
 class Phase(Enum):
@@ -211,7 +211,7 @@ class WebSocket(asyncio.Protocol):
     # uvicorn
 
     def shutdown(self) -> None:
-        """uvicorn stops; connections are given moments apart to come back at."""
+        """The server stops; connections are given moments apart to come back at."""
         if self.phase is Phase.OPEN and self._endpoint is not None:
             self._endpoint.going_away(_spread(len(self._sockets.open)))
         elif self.phase is Phase.HANDSHAKE:

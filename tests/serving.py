@@ -149,7 +149,7 @@ class LocalServer:
         listener = listen("127.0.0.1", self._port)
         running = asyncio.create_task(server._serve([listener]))
         self._stack.push_async_callback(self._end, server, running)
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0)
 
     async def stop(self) -> None:

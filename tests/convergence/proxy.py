@@ -60,15 +60,17 @@ class ChaosProxy:
     async def _relay(self, client: ServerConnection) -> None:
         self._clients.add(client)
         try:
-            async with connect(
-                self.upstream,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                max_size=None,
-                compression=None,
-            ) as server:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._up(client, server))
-                    group.create_task(self._down(server, client))
+            async with (
+                connect(
+                    self.upstream,
+                    subprotocols=[Subprotocol(SUBPROTOCOL)],
+                    max_size=None,
+                    compression=None,
+                ) as server,
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(self._up(client, server))
+                group.create_task(self._down(server, client))
         except* (ConnectionClosed, OSError, InvalidHandshake):
             client.transport.abort()
         finally:

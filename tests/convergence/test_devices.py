@@ -26,8 +26,18 @@ PATIENCE = 30.0
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["insert", "insert", "insert", "delete", "tag", "offline", "online", "crash", "cut"]
-            + ["restart"]
+            [
+                "insert",
+                "insert",
+                "insert",
+                "delete",
+                "tag",
+                "offline",
+                "online",
+                "crash",
+                "cut",
+                "restart",
+            ]
         ),
         st.integers(0, 2),
     ),
@@ -163,10 +173,6 @@ async def same_everywhere(
         row = (await fresh.call(MEMORIES_GET, GetMemory(id=memory_id))).memory
     assert {row.content["text"]} == texts
     assert {tuple(row.tags)} == tags
-    # What nobody deleted may not be missing.
-    if not any(device.document is None for device in devices):
-        [text] = texts
-        assert text.count("<") <= sum(device.typed for device in devices)
 
 
 async def projected(database: str, memory_id: UUID) -> None:
@@ -174,7 +180,7 @@ async def projected(database: str, memory_id: UUID) -> None:
     connection = await asyncpg.connect(database)
     try:
         async with asyncio.timeout(PATIENCE):
-            while not await connection.fetchval(
+            while not await connection.fetchval(  # noqa: ASYNC110 (it is another's event)
                 "SELECT projected_offset = head FROM documents WHERE id = $1", memory_id
             ):
                 await asyncio.sleep(0.01)

@@ -91,10 +91,14 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
     return this.#status;
   }
 
-  /** Connects, and reconnects whenever the connection is lost, until `close`. */
+  /**
+   * Connects, and reconnects whenever the connection is lost, until `close`. Called again it ends
+   * the wait for the next try, or asks an old connection for a sign of life.
+   */
   connect(): void {
-    if (this.#status !== "offline" && this.#status !== "closed") return;
-    // In React Native there is a `window` without events, and in Node none.
+    if (this.#status === "online") this.#connection?.probe(wakeProbeMs);
+    if (this.#status === "online" || this.#status === "connecting") return;
+    // React Native and Node have no such events.
     globalThis.addEventListener?.("online", this.#wake);
     globalThis.document?.addEventListener("visibilitychange", this.#wake);
     this.#forced = false;
@@ -215,8 +219,7 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
   /** The network is back, or the page is seen again: no reason to wait any longer. */
   #woken(): void {
     if (globalThis.document?.visibilityState === "hidden") return;
-    if (this.#status === "online") this.#connection?.probe(wakeProbeMs);
-    else if (this.#retry !== undefined) this.#begin();
+    this.connect();
   }
 
   /** The account has to sign in again. */

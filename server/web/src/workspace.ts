@@ -7,6 +7,7 @@ import { Outbox } from "./outbox";
 import type { Session } from "./session";
 
 const DEVICE_KEY = "memo.device";
+const NEWS_MS = 200; // someone who types makes news at every key: the list takes them together
 
 /** Everything of one signed-in account on this device: its stores, its connection, its list. */
 export class Workspace extends Emitter<{ refused: string }> {
@@ -18,6 +19,7 @@ export class Workspace extends Emitter<{ refused: string }> {
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
+  #news: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(user: User, session: Session, store: IndexedDbStore, cache: Cache) {
     super();
@@ -39,7 +41,7 @@ export class Workspace extends Emitter<{ refused: string }> {
     this.library = new Library(name, cache, this.client, this.outbox, this.drafts);
     this.client.on("status", () => this.#online());
     this.client.on("event", ({ name }) => {
-      if (name === "feed.changed") void this.library.update();
+      if (name === "feed.changed") this.#news ??= setTimeout(() => this.#heard(), NEWS_MS);
     });
     this.client.on("session-ended", (reason) => session.end(reason));
     this.outbox.on("settled", (settled) => {
@@ -81,6 +83,7 @@ export class Workspace extends Emitter<{ refused: string }> {
 
   close(): void {
     this.#stop.abort();
+    clearTimeout(this.#news);
     this.library.stop();
     this.outbox.stop();
     this.client.close();
@@ -91,6 +94,11 @@ export class Workspace extends Emitter<{ refused: string }> {
   async destroy(): Promise<void> {
     this.close();
     await Promise.all([this.#store.destroy(), Cache.destroy(nameOf(this.user))]);
+  }
+
+  #heard(): void {
+    this.#news = undefined;
+    void this.library.update();
   }
 
   /** Frees what deleted memories take here, but not edits that nobody else has. */

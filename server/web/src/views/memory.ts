@@ -135,6 +135,7 @@ export class MemoryView {
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
+    if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
     else if (gone) this.#warn(advice("gone", undefined));
     this.#banner.hidden = !refused && !gone;
