@@ -22,27 +22,11 @@ from tests.serving import LocalServer, register
 
 PATIENCE = 30.0
 
+KINDS = ("insert", "insert", "insert", "delete", "tag")
+TROUBLE = ("offline", "online", "crash", "cut", "restart")
 # What may happen next; the number is a device's, or means nothing.
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            [
-                "insert",
-                "insert",
-                "insert",
-                "delete",
-                "tag",
-                "offline",
-                "online",
-                "crash",
-                "cut",
-                "restart",
-            ]
-        ),
-        st.integers(0, 2),
-    ),
-    min_size=5,
-    max_size=30,
+    st.tuples(st.sampled_from(KINDS + TROUBLE), st.integers(0, 2)), min_size=5, max_size=30
 )
 
 

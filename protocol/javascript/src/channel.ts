@@ -166,6 +166,16 @@ export class Channel implements ChannelOwner {
     else this.refuse(error);
   }
 
+  failed(error: MemoError): void {
+    // Presence the server could not read is not worth an error here: it will be told again.
+    if (error.code === "malformed_awareness") return;
+    if (error.temporary || error.code === "channel_closed") this.#openLater(error);
+    else {
+      this.#leave();
+      this.refuse(error);
+    }
+  }
+
   presence(payload: Uint8Array): void {
     this.#host.presence(payload);
   }

@@ -38,7 +38,9 @@ export interface ClientOptions {
   WebSocket?: typeof WebSocket;
 }
 
-export type ClientEvent = { [Name in keyof Events]: { name: Name; body: Events[Name] } }[keyof Events];
+export type ClientEvent = {
+  [Name in keyof Events]: { name: Name; body: Events[Name] };
+}[keyof Events];
 
 export interface ClientEvents {
   status: ConnectionStatus;
@@ -46,6 +48,8 @@ export interface ClientEvents {
   /** The account has to sign in again. The client is closed; the store is not touched. */
   "session-ended": MemoError;
 }
+
+type WaitingCall = Pick<Call<Operation>, "send" | "fail">;
 
 const unauthorized = 4401;
 const sessionEnded = 4411;
@@ -61,7 +65,7 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
   readonly #library: Library;
   readonly #renewal: Renewal;
   readonly #backoff = new Backoff(300, 30_000);
-  readonly #waiting = new Set<{ send(connection: Connection): void; fail(error: MemoError): void }>();
+  readonly #waiting = new Set<WaitingCall>();
   readonly #wake = () => this.#woken();
   #status: ConnectionStatus = "offline";
   #connection?: Connection;

@@ -34,6 +34,8 @@ export interface ChannelOwner {
   pushed(offset: number, updates: Uint8Array[]): void;
   acked(clientSeq: number, offset: number): void;
   refused(clientSeq: number, error: MemoError): void;
+  /** The server speaks of the channel as a whole: mostly, that it is closed. */
+  failed(error: MemoError): void;
   presence(payload: Uint8Array): void;
 }
 
@@ -196,8 +198,10 @@ export class Connection {
         const error = MemoError.fromBody(body);
         if (id !== null) this.#take(id)?.refused(error);
         else if (body.channel === undefined) this.#refusal = error;
-        else if (body.clientSeq !== undefined) {
-          this.#channels.get(body.channel)?.refused(body.clientSeq, error);
+        else {
+          const channel = this.#channels.get(body.channel);
+          if (body.clientSeq === undefined) channel?.failed(error);
+          else channel?.refused(body.clientSeq, error);
         }
         break;
       }

@@ -43,7 +43,7 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
   readonly memoryId: string;
   readonly doc = new Y.Doc();
   readonly awareness: Awareness;
-  /** Resolves when the document has caught up with the server for the first time. */
+  /** Resolves when the document has caught up with the server for the first time, if ever. */
   readonly synced: Promise<void>;
 
   readonly #store: DocumentStore;

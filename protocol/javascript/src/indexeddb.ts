@@ -169,7 +169,8 @@ export class IndexedDbStore implements DocumentStore {
   }
 
   async get<Value>(key: string): Promise<Value | undefined> {
-    return outcome<Value | undefined>(this.#begin("values", "readonly").objectStore("values").get(key));
+    const values = this.#begin("values", "readonly").objectStore("values");
+    return outcome<Value | undefined>(values.get(key));
   }
 
   async put(key: string, value: unknown): Promise<void> {

@@ -251,6 +251,31 @@ test("a document that cannot be opened is refused, and opened once the memory ex
   await draft.close();
 });
 
+test("a channel that the server has closed is opened again", async () => {
+  log.readers.clear();
+  const { channel } = log;
+  server.peer.send([19, null, { code: "channel_closed", message: "open again", channel }]);
+  await event(document, "sync", ({ state }) => state === "offline");
+  server.commit(id, typed("missed")[0]!);
+  await reads(document, "missed");
+  await saved(document);
+});
+
+test("a memory that is deleted while it is open is refused as gone", async () => {
+  const refused = event(document, "refused");
+  const { channel } = log;
+  server.peer.send([19, null, { code: "gone", message: "deleted", channel }]);
+  assert.equal((await refused).code, "gone");
+  assert.equal(document.sync.state, "refused");
+});
+
+test("presence that the server could not read costs nothing", async () => {
+  const { channel } = log;
+  server.peer.send([19, null, { code: "malformed_awareness", message: "what?", channel }]);
+  await read();
+  assert.equal(document.sync.state, "saved");
+});
+
 for (const [name, change] of [
   ["another epoch", () => (log.epoch = "epoch-2")],
   ["a shorter log", () => undefined],

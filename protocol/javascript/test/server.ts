@@ -5,7 +5,13 @@ import { decode, encode } from "@msgpack/msgpack";
 import { WebSocketServer, type WebSocket } from "ws";
 import * as Y from "yjs";
 
-import type { ClientFrame, ErrorBody, OpenDocument, OpenedDocument, RequestFrame } from "../src/types.js";
+import type {
+  ClientFrame,
+  ErrorBody,
+  OpenDocument,
+  OpenedDocument,
+  RequestFrame,
+} from "../src/types.js";
 
 /** A document's log: every update with the peer that sent it, offsets from 1 on. */
 export class Log {
@@ -203,7 +209,8 @@ export class ScriptedServer {
     const log = this.#named(channel);
     const refusal = this.refuseUpdate(peer) ?? this.#judge(log, update);
     if (refusal) {
-      peer.send([19, null, { code: "internal", message: "refused", channel, clientSeq, ...refusal }]);
+      const body = { code: "internal", message: "refused", channel, clientSeq, ...refusal };
+      peer.send([19, null, body]);
       return;
     }
     const before = Y.encodeStateAsUpdate(log.doc);
