@@ -23,6 +23,7 @@ from server import console, reference, rest
 from server.auth import Auth
 from server.config import Settings
 from server.connection import Connection, ConnectionCall, Lobby
+from server.database import opened
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
@@ -34,11 +35,10 @@ from server.tokens import Tokens, generate_key, read_key
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
-from storage import postgres
 from storage.accounts import Accounts
-from storage.embedded import EmbeddedPostgres
 from storage.keys import SigningKeys
 from storage.memories import MemoryRows
+from storage.postgres import migrate
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
@@ -72,15 +72,8 @@ class App:
             ConfigError: a setting cannot be used.
         """
         async with AsyncExitStack() as stack:
-            url = settings.database_url
-            if url is None:
-                embedded = EmbeddedPostgres(settings.data_directory)
-                await asyncio.to_thread(embedded.start)
-                stack.push_async_callback(asyncio.to_thread, embedded.stop)
-                url = embedded.url
-            pool = await postgres.connect(url)
-            stack.push_async_callback(_close_pool, pool)
-            await postgres.migrate(pool)
+            pool = await stack.enter_async_context(opened(settings))
+            await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
             workers = WorkerPool()
@@ -213,14 +206,6 @@ async def _tokens(settings: Settings, keys: SigningKeys) -> Tokens:
     if settings.jwt_private_key is not None:
         return Tokens([read_key(settings.jwt_private_key)])
     return Tokens(await keys.ensure(generate_key), keys.current)
-
-
-async def _close_pool(pool: Any) -> None:
-    try:
-        async with asyncio.timeout(10):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
 
 
 class _Server(uvicorn.Server):

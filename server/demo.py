@@ -6,6 +6,7 @@ from uuid import UUID, uuid5
 import httpx
 import msgspec
 
+from protocol import rest
 from protocol.accounts import Login, Register, SignedIn
 from protocol.client import Client
 from protocol.errors import ErrorCode, MemoError
@@ -35,7 +36,7 @@ async def ensure_account(
     """Make the demo account, or give the one that is there `password`.
 
     Raises:
-        MemoError: `account_disabled`, when it is there and closed.
+        MemoError: `conflict`, when it is there and signs in without a password.
     """
     request = Register(email=EMAIL, password=password, first_name="Dana", last_name="Moreno")
     try:
@@ -44,10 +45,9 @@ async def ensure_account(
         if error.code is not ErrorCode.CONFLICT:
             raise
         known = await accounts.credentials(EMAIL)
-        if known is None or known.password_hash is None or not known.is_active:
+        if known is None or known.password_hash is None:
             raise MemoError(
-                ErrorCode.ACCOUNT_DISABLED,
-                f"the account {EMAIL} is disabled; run: memo user enable {EMAIL}",
+                ErrorCode.CONFLICT, f"the account {EMAIL} has no password, so it is left alone"
             ) from None
         fresh = await passwords.hash(password)
         await accounts.replace_password_hash(known.user_id, known.password_hash, fresh)
@@ -84,9 +84,14 @@ async def _sign_in(url: str, password: str) -> SignedIn:
             return msgspec.json.decode(response.content, type=SignedIn)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         raise MemoError(ErrorCode.UNAVAILABLE, f"the server at {url} fails: {error}") from error
+    try:
+        refusal = msgspec.json.decode(response.content, type=rest.Refused).error
+    except msgspec.MsgspecError:
+        raise MemoError(ErrorCode.UNAVAILABLE, f"what runs at {url} is no such server") from None
     raise MemoError(
         ErrorCode.UNAUTHORIZED,
-        f"the server at {url} does not know the demo account: is its database another one?",
+        f"the server at {url} refuses the demo account: {refusal.message} "
+        "Does it use another database?",
     )
 
 

@@ -145,6 +145,10 @@ async def test_the_keyboard_reaches_everything(first: Window) -> None:
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Enter")
     await expect(first.title).to_have_value("Older")
+    await page.get_by_role("button", name="Account").click()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    await expect(first.title).to_have_value("Older")
     await page.get_by_role("button", name="Delete memory").focus()
     await page.keyboard.press("n")
     await expect(first.title).to_be_focused()
@@ -167,7 +171,7 @@ async def test_edits_made_offline_on_both_sides_meet(first: Window, second: Wind
     await expect(first.body).to_contain_text("Online.")
     await first.saved()
     await expect(second.body).to_contain_text("Offline.")
-    assert await first.body.inner_text() == await second.body.inner_text()
+    await expect(second.body).to_have_text(await first.body.inner_text())
 
 
 async def test_the_page_starts_offline_with_everything_and_keeps_what_is_written(

@@ -55,6 +55,7 @@ class Neighbour:
         self.acked = 0
         self._socket = socket
         self._channel = channel
+        self._progress = asyncio.Event()
 
     async def write(self) -> None:
         doc: Doc[Text] = Doc(client_id=77)
@@ -68,6 +69,13 @@ class Neighbour:
             await self._socket.take(frames.Ack)
             self.slowest = max(self.slowest, time.perf_counter() - started)
             self.acked += 1
+            self._progress.set()
+
+    async def reaches(self, acked: int) -> None:
+        """Wait until so many writes are acked."""
+        while self.acked < acked:
+            self._progress.clear()
+            await self._progress.wait()
 
 
 @asynccontextmanager
@@ -80,9 +88,7 @@ async def undisturbed(server: LocalServer) -> AsyncIterator[None]:
         writing = asyncio.create_task(neighbour.write())
         before = neighbour.acked
         yield
-        async with asyncio.timeout(10):
-            while neighbour.acked <= before + 1:
-                await asyncio.sleep(0)
+        await asyncio.wait_for(neighbour.reaches(before + 2), 10)
         writing.cancel()
         assert neighbour.slowest < QUICK
 

@@ -141,6 +141,10 @@ class Watcher:
         self.counts[what] += number
         self.news.tell()
 
+    async def until(self, what: str, number: int = 1) -> None:
+        """Until something was told so many times."""
+        await self.news.until(lambda: self.counts[what] >= number)
+
     def committed(self, updates: int, seconds: float) -> None:
         self.commit_sizes.append(updates)
         self._count("committed", updates)

@@ -157,7 +157,11 @@ async def test_what_builds_on_a_refused_update_is_not_committed(
         bad = writer.type("bad")
         follower.doc.apply_update(bad)
         on_top = follower.type("good")
-        refused, missing = writer.submit(bad), follower.submit(on_top)
+        gate = node.log.before["commit"] = Gate()
+        refused = writer.submit(bad)
+        await gate.arrival()
+        missing = follower.submit(on_top)
+        gate.open()
         assert await writer.refusal(refused) is ErrorCode.INTERNAL
         assert await follower.refusal(missing) is ErrorCode.MISSING_DEPENDENCY
         third = await device(node, memory, ada)
@@ -187,7 +191,8 @@ async def test_an_update_whose_part_never_comes_is_refused_and_names_it(
         details = writer.refusals[0].error.details
         assert details == {"needs": {str(writer.doc.client_id): len("never sent")}}
         assert writer.unreleased == 0
-        assert not node.room(memory).busy or node.room(memory).subscriptions
+        writer.subscription.close()
+        assert not node.room(memory).busy
 
 
 async def test_no_more_than_so_many_updates_wait_for_what_they_build_on(
@@ -200,9 +205,7 @@ async def test_no_more_than_so_many_updates_wait_for_what_they_build_on(
     for number in range(258):
         others[number % 3].submit(update)
     assert node.watcher.counts["missing_dependency"] == 2
-    assert [len(other.refusals) for other in others] == [0, 1, 1] or sum(
-        len(other.refusals) for other in others
-    ) == 2
+    assert [len(other.refusals) for other in others] == [0, 1, 1]
 
 
 async def test_the_missing_part_is_looked_for_in_what_another_node_committed(
@@ -563,9 +566,7 @@ async def test_a_database_restarted_under_load_loses_no_acked_update(
 
     async def terminate() -> None:
         for threshold in (10, 40, 70):
-            await node.watcher.news.until(
-                lambda threshold=threshold: node.watcher.counts["committed"] >= threshold
-            )
+            await node.watcher.until("committed", threshold)
             await pool.fetch(
                 """
                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

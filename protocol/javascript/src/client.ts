@@ -60,13 +60,18 @@ const wakeProbeMs = 5_000;
 const tokenLimitMs = 30_000;
 
 /** One device's connection to the server, kept alive; its calls, and its documents. */
-export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwner {
+export class MemoryClient extends Emitter<ClientEvents> {
   readonly #options: ClientOptions;
   readonly #library: Library;
   readonly #renewal: Renewal;
   readonly #backoff = new Backoff(300, 30_000);
   readonly #waiting = new Set<WaitingCall>();
   readonly #wake = () => this.#woken();
+  readonly #owner: ConnectionOwner = {
+    welcomed: (connection, welcome) => this.#welcomed(connection, welcome),
+    event: (name, body) => this.emit("event", { name, body } as ClientEvent),
+    lost: (loss) => this.#lost(loss),
+  };
   #status: ConnectionStatus = "offline";
   #connection?: Connection;
   #retry?: ReturnType<typeof setTimeout>;
@@ -159,8 +164,7 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
     return this.#library.pending();
   }
 
-  /** For the connection only. */
-  welcomed(connection: Connection, welcome: WelcomeBody): void {
+  #welcomed(connection: Connection, welcome: WelcomeBody): void {
     this.#forced = false;
     this.#onlineSince = Date.now();
     this.cursor = welcome.cursor;
@@ -173,13 +177,7 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
     this.#library.attach(connection);
   }
 
-  /** For the connection only. */
-  event(name: string, body: unknown): void {
-    this.emit("event", { name, body } as ClientEvent);
-  }
-
-  /** For the connection only. */
-  lost(_connection: Connection, { code, error, reconnectAfterMs }: Loss): void {
+  #lost({ code, error, reconnectAfterMs }: Loss): void {
     if (Date.now() - this.#onlineSince > stableMs) this.#backoff.reset();
     this.error = error;
     this.#disconnect();
@@ -204,7 +202,7 @@ export class MemoryClient extends Emitter<ClientEvents> implements ConnectionOwn
       const token = await within(tokenLimitMs, credentials.getToken(this.#forced));
       if (turn !== this.#turn) return;
       const hello = { token, deviceId, client };
-      this.#connection = new Connection(WebSocket ?? globalThis.WebSocket, url, hello, this);
+      this.#connection = new Connection(WebSocket ?? globalThis.WebSocket, url, hello, this.#owner);
     } catch (error) {
       if (turn !== this.#turn) return;
       this.error = MemoError.from(error, "unavailable");

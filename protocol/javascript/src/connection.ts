@@ -26,7 +26,7 @@ export interface Loss {
 export interface ConnectionOwner {
   welcomed(connection: Connection, welcome: WelcomeBody): void;
   event(name: string, body: unknown): void;
-  lost(connection: Connection, loss: Loss): void;
+  lost(loss: Loss): void;
 }
 
 /** Whom a connection tells about one open document. */
@@ -249,7 +249,7 @@ export class Connection {
     if (this.#ended) return;
     this.#release(error);
     this.#socket.close();
-    this.#owner.lost(this, { code, error, reconnectAfterMs: this.#reconnectAfterMs });
+    this.#owner.lost({ code, error, reconnectAfterMs: this.#reconnectAfterMs });
   }
 
   #release(error: MemoError): void {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
+import { encodeAwarenessUpdate } from "y-protocols/awareness";
 import * as Y from "yjs";
 
 import { MemoryClient, MemoryDocument, MemoryStore } from "../src/index.js";
@@ -133,7 +134,7 @@ test("pushes that come twice, late and out of order leave the text right", async
   assert.deepEqual(await stored(), { text: "abc", offset: 3, pending: 0 });
 });
 
-test("an ack that runs ahead of a late push moves the stored offset only with that push", async () => {
+test("an ack ahead of a late push moves the stored offset only with that push", async () => {
   server.withholdPushes = true;
   const [theirs] = typed("theirs");
   server.commit(id, theirs!);
@@ -157,6 +158,23 @@ test("an ack at the head of an update that changed nothing covers no late push",
   await saved(document);
   assert.equal(log.entries.length, 2);
   assert.equal((await stored()).offset, 1);
+});
+
+test("the ack of an update that is sent again covers no late push either", async () => {
+  server.withholdAcks = true;
+  text(document).insert(0, "word");
+  await server.until(() => log.entries.length === 1);
+  server.refuseUpdate = () => {
+    server.withholdPushes = true;
+    if (log.entries.length === 1) server.commit(id, typed("theirs")[0]!);
+    return undefined;
+  };
+  server.withholdAcks = false;
+  server.drop();
+  await event(document, "sync", ({ state }) => state === "offline");
+  await returned();
+  await saved(document);
+  assert.deepEqual(await stored(), { text: "word", offset: 1, pending: 0 });
 });
 
 test("a hole that acks cannot close is closed by opening again", async () => {
@@ -346,6 +364,27 @@ test("devices see each other's presence until one leaves or loses its network", 
   await other.close();
   await change;
   assert.deepEqual(names(), [undefined]);
+});
+
+test("a device that returns is present again to those who saw it leave", async () => {
+  const [, other] = await opened(new MemoryStore());
+  const present = (wanted: boolean) =>
+    new Promise<void>((resolve) => {
+      const look = () => {
+        if (other.awareness.getStates().has(document.doc.clientID) !== wanted) return;
+        other.awareness.off("change", look);
+        resolve();
+      };
+      other.awareness.on("change", look);
+    });
+  document.awareness.setLocalStateField("name", "Ada");
+  await present(true);
+  server.peers[0]!.socket.terminate();
+  // As a server does, at the last clock it has heard.
+  const gone = encodeAwarenessUpdate(document.awareness, [document.doc.clientID], new Map());
+  server.peers[1]!.send([22, log.channel, gone]);
+  await present(false);
+  await present(true);
 });
 
 test("cursors that move fast are told at intervals, and an empty state not at all", async () => {

@@ -61,7 +61,7 @@ async function kept(tab: Tab, count: number): Promise<void> {
   while ((await tab.store.unsent(id)).length !== count) await new Promise(setImmediate);
 }
 
-test("edits made offline survive a kill and are sent by the next run without being opened", async () => {
+test("edits made offline survive a kill, and the next run sends them unasked", async () => {
   const first = await Tab.open();
   const draft = await first.document();
   for (const word of ["written ", "offline"]) {
@@ -81,7 +81,7 @@ test("edits made offline survive a kill and are sent by the next run without bei
   assert.equal(server.peer.updates().length, 1);
 });
 
-test("edits that were on their way when the app was killed are sent again, and are there once", async () => {
+test("edits on their way when the app was killed are sent again, and are there once", async () => {
   const first = await Tab.open();
   first.client.connect();
   const draft = await first.document();
@@ -151,7 +151,7 @@ test("a long session is folded in the store, and its offset stands", async () =>
   assert.equal(stored!.offset, 250);
 });
 
-test("two tabs show each other's edits offline, and the server has them once both are online", async () => {
+test("two tabs show each other's edits offline, and the server gets them when online", async () => {
   const [one, two] = [await Tab.open(), await Tab.open()];
   const [left, right] = [await one.document(), await two.document()];
   text(left).insert(0, "left ");

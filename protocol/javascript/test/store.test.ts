@@ -45,7 +45,7 @@ for (const [name, open] of [
     store.close();
   });
 
-  test(`${name}: acked edits stay as content, and an ack that comes twice changes nothing`, async () => {
+  test(`${name}: acked edits stay as content, and a second ack changes nothing`, async () => {
     const store = await open();
     const [seq] = await store.write(id, { ...nothing, pending: [a] });
     await store.write("another", { ...nothing, pending: [a] });
@@ -74,7 +74,7 @@ for (const [name, open] of [
     store.close();
   });
 
-  test(`${name}: compacting keeps the content, the pending edits and what still lacks a part`, async () => {
+  test(`${name}: compacting keeps content, pending edits and what still lacks a part`, async () => {
     const store = await open();
     const [seq] = await store.write(id, { ...nothing, content: [a, c], pending: [b], offset: 0 });
     await store.compact(id);
@@ -124,7 +124,7 @@ test("an update that is a view of a large message is stored without the message"
   store.close();
 });
 
-test("a tab hears what another writes to the documents it watches, and not its own writes", async () => {
+test("a tab hears what another writes to what it watches, and not its own writes", async () => {
   const name = randomUUID();
   const [one, two] = [await IndexedDbStore.open(name), await IndexedDbStore.open(name)];
   const own: unknown[] = [];

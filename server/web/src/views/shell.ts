@@ -111,7 +111,7 @@ export class Shell {
   }
 
   #key(event: KeyboardEvent): void {
-    if (document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open], :popover-open")) return;
     const command = event.ctrlKey || event.metaKey;
     if (command && event.key.toLowerCase() === "k") {
       if (matchMedia("(width < 800px)").matches) go(undefined);

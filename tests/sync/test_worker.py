@@ -1,0 +1,132 @@
+"""Worker processes: a call that crashes, hangs or is abandoned costs no other its answer."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import ErrorCode, MemoError
+from sync.update import MalformedUpdate, scan
+from sync.worker import WorkerPool
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[WorkerPool]:
+    workers = WorkerPool(size=2)
+    yield workers
+    workers.close()
+
+
+# What the workers are given: module-level functions, as it has to be.
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def crash() -> None:
+    os.abort()
+
+
+def wait_for(path: Path) -> int:
+    """Busy until the file is there."""
+    while not path.exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+async def test_a_call_is_answered_by_another_process(workers: WorkerPool) -> None:
+    assert await workers.run(double, 21) == 42
+    assert await workers.run(process_id) != os.getpid()
+
+
+async def test_what_a_call_raises_reaches_its_caller(workers: WorkerPool) -> None:
+    with pytest.raises(MalformedUpdate, match="cut off"):
+        await workers.run(scan, b"\x01")
+
+
+async def test_a_call_that_crashes_fails_only_itself(workers: WorkerPool, tmp_path: Path) -> None:
+    neighbour = asyncio.create_task(workers.run(wait_for, tmp_path / "done"))
+    await workers.run(double, 1)  # so both workers run
+    for _ in range(2):
+        with pytest.raises(MemoError) as refused:
+            await workers.run(crash)
+        assert refused.value.code is ErrorCode.INTERNAL
+    waiting = [asyncio.create_task(workers.run(double, number)) for number in range(10)]
+    assert await asyncio.gather(*waiting) == [2 * number for number in range(10)]
+    assert not neighbour.done()
+    (tmp_path / "done").touch()
+    assert await asyncio.wait_for(neighbour, SECONDS)
+
+
+async def test_calls_that_wait_behind_a_crash_are_answered(workers: WorkerPool) -> None:
+    calls = [
+        workers.run(crash) if number % 4 == 0 else workers.run(double, number)
+        for number in range(9)
+    ]
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), SECONDS)
+    assert [isinstance(result, MemoError) for result in results] == [n % 4 == 0 for n in range(9)]
+    assert [result for result in results if isinstance(result, int)] == [2, 4, 6, 10, 12, 14]
+
+
+async def test_a_worker_that_died_while_idle_fails_nobody() -> None:
+    workers = WorkerPool(size=1)
+    victim = await workers.run(process_id)
+    os.kill(victim, 9)
+    assert await workers.run(process_id) != victim
+    workers.close()
+
+
+async def test_a_call_past_its_time_is_ended_with_its_process(tmp_path: Path) -> None:
+    workers = WorkerPool(size=1, timeout=2)
+    first = await workers.run(process_id)
+    with pytest.raises(MemoError) as refused:
+        await workers.run(wait_for, tmp_path / "never")
+    assert refused.value.code is ErrorCode.TIMEOUT
+    assert await workers.run(process_id) != first
+    workers.close()
+
+
+async def test_a_call_whose_caller_left_keeps_its_worker_until_it_ends(tmp_path: Path) -> None:
+    """The next call waits for a free worker, not for its own time limit in a busy one."""
+    workers = WorkerPool(size=1, timeout=3)
+    await workers.run(double, 1)
+    left = asyncio.create_task(workers.run(wait_for, tmp_path / "never"))
+    await asyncio.sleep(0)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    assert await asyncio.wait_for(workers.run(double, 4), SECONDS) == 8
+    workers.close()
+
+
+async def test_a_bounded_number_of_calls_may_wait(tmp_path: Path) -> None:
+    workers = WorkerPool(size=1, limit=3)
+    calls = [asyncio.create_task(workers.run(wait_for, tmp_path / "done")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(MemoError) as refused:
+        await workers.run(double, 1)
+    assert refused.value.code is ErrorCode.BUSY
+    assert refused.value.retry_after
+    (tmp_path / "done").touch()
+    assert len(set(await asyncio.gather(*calls))) == 1
+    assert await workers.run(double, 1) == 2
+    workers.close()
+
+
+async def test_closing_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
+    workers = WorkerPool(size=1)
+    calls = [asyncio.create_task(workers.run(wait_for, tmp_path / "never")) for _ in range(3)]
+    await asyncio.sleep(0)
+    workers.close()
+    ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), SECONDS)
+    assert {type(end) for end in ended} == {asyncio.CancelledError}
