@@ -32,10 +32,10 @@ MAX_NESTING = 32
 MAX_CLIENT = 2**53 - 1
 MAX_CLOCK = 2**31 - 1
 
-# What clocks hold, as far as it matters to others that name them.
-VALUE, TYPE, DELETED, COLLECTED = range(4)
+# What clocks hold, as far as it matters to others. TEXT is what is found in texts alone.
+VALUE, TEXT, TYPE, ARRAY, DELETED, COLLECTED = range(6)
 # Added where the left id of a run is that of its parent.
-CHILD = 4
+CHILD = 8
 # Client and clock of an id that is not there.
 NONE = -1
 
@@ -180,7 +180,11 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
                 text = data[pos : pos + size]
                 length = size if text.isascii() else _wide(text, pos, client, clock, update)
                 pos += size
+                held |= TEXT
             elif kind in _CONTENT:
+                if kind == _TYPE and data[pos] == _ARRAY_TYPE:
+                    held |= ARRAY
+                    ...
                 read, what = _CONTENT[kind]
                 length, pos = read(data, pos)
                 held |= what
@@ -204,7 +208,7 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
             if start < clock:
                 runs.append((client, start, clock, holds, *place))
             start, holds, place = clock, held, here
-        if held & DELETED:
+        if held in (DELETED, DELETED | CHILD, COLLECTED):
             gone.append((clock, clock + length))
         clock += length
 
@@ -470,8 +474,8 @@ _INTEGER, _STRING, _OBJECT, _ARRAY, _BINARY = 125, 119, 118, 117, 116
 _CONTENT: dict[int, tuple[Callable[[bytes, int], tuple[int, int]], int]] = {
     1: (read_number, DELETED),
     3: (_binary, VALUE),
-    5: (_embed, VALUE),
-    6: (_format, VALUE),
+    5: (_embed, TEXT),
+    6: (_format, TEXT),
     7: (_type, TYPE),
     8: (_values, VALUE),
     9: (_document, VALUE),
