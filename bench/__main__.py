@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from statistics import median
 
-from bench.cpu import cores, pin
+from bench.cpu import Cores
 from bench.errors import BenchmarkFailed
 from bench.generator import Run, run
 from bench.loads import LOADS, Load, Stream
@@ -53,18 +53,15 @@ def measure(loads: Sequence[Load], runs: int) -> str:
     """
     results: dict[Load, list[Run]] = {load: [] for load in loads}
     accounts = max(load.devices if isinstance(load, Stream) else 1 for load in loads)
-    chosen = cores()
+    cores = Cores.choose()
     with running(accounts) as server, _process() as generator:
-        if chosen:
-            pin(server.pid, chosen[0])
-            generator.submit(pin, 0, chosen[1]).result()
         # Rounds, so that what else the machine does spreads over all loads.
         for number in range(runs):
             for load in loads:
                 print(f"Run {number + 1} of {runs}: {load.name}...", file=sys.stderr)
-                result = generator.submit(run, load, server, number).result()
+                result = generator.submit(run, load, server, number, cores).result()
                 results[load].append(result)
-    return render(list(results.items()), Machine(_fsync_seconds(), chosen is not None))
+    return render(list(results.items()), Machine(_fsync_seconds(), cores is not None))
 
 
 def _process() -> ProcessPoolExecutor:

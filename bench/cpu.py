@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -67,15 +68,31 @@ def _used_with_children(process: psutil.Process) -> float:
     return _used(process) + _used_by_ended(process) + sum(map(_used, children))
 
 
-def cores() -> tuple[int, int] | None:
-    """Two CPU cores, one for the server's process and one for the generator; None where there is
-    but one, or where they cannot be chosen."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    usable = sorted(os.sched_getaffinity(0))
-    return (usable[0], usable[-1]) if len(usable) > 1 else None
+class Cores(NamedTuple):
+    """The server's event loop and the generator have a core each; others share `usable`."""
 
+    server: int
+    generator: int
+    usable: frozenset[int]
 
-def pin(pid: int, core: int) -> None:
-    """Keep a process (0: this one) on one core."""
-    os.sched_setaffinity(pid, {core})
+    @classmethod
+    def choose(cls) -> "Cores | None":
+        """None where there is but one core, or where they cannot be chosen."""
+        if not hasattr(os, "sched_setaffinity"):
+            return None
+        usable = sorted(os.sched_getaffinity(0))
+        return cls(usable[0], usable[-1], frozenset(usable)) if len(usable) > 1 else None
+
+    def assign(self, pid: int) -> None:
+        """Give this process the generator's core, and the main thread of `pid` the server's.
+
+        What a thread starts inherits its core, so all that runs beneath the server is freed.
+        """
+        os.sched_setaffinity(0, {self.generator})
+        server = psutil.Process(pid)
+        beneath = [thread.id for thread in server.threads() if thread.id != pid]
+        beneath += [child.pid for child in server.children(recursive=True)]
+        for each in beneath:
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(each, self.usable)
+        os.sched_setaffinity(pid, {self.server})

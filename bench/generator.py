@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.cpu import Meter, Usage
+from bench.cpu import Cores, Meter, Usage
 from bench.edits import keystrokes
 from bench.errors import BenchmarkFailed
 from bench.loads import Broadcast, Load, Stream
@@ -42,7 +42,7 @@ class StreamRun(NamedTuple):
 Run = BroadcastRun | StreamRun
 
 
-def run(load: Load, server: Server, seed: int) -> Run:
+def run(load: Load, server: Server, seed: int, cores: Cores | None) -> Run:
     """One run of a load on documents of its own.
 
     Raises:
@@ -50,9 +50,9 @@ def run(load: Load, server: Server, seed: int) -> Run:
     """
     if isinstance(load, Broadcast):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_broadcast(load, server, Random(seed)))
+            return runner.run(_broadcast(load, server, Random(seed), cores))
     with asyncio.Runner(loop_factory=_precise_loop) as runner:
-        return runner.run(_stream(load, server, Random(seed)))
+        return runner.run(_stream(load, server, Random(seed), cores))
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
@@ -60,7 +60,9 @@ def _precise_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
-async def _broadcast(load: Broadcast, server: Server, random: Random) -> BroadcastRun:
+async def _broadcast(
+    load: Broadcast, server: Server, random: Random, cores: Cores | None
+) -> BroadcastRun:
     token = server.tokens[0]
     [memory_id] = await server.create_memories(1, token)
     writer, *readers = [
@@ -78,6 +80,8 @@ async def _broadcast(load: Broadcast, server: Server, random: Random) -> Broadca
     meter = Meter(server.pid)
     try:
         await _unless_lost(window.send(encoded[: load.warm_up]), sockets)
+        if cores is not None:
+            cores.assign(server.pid)
         with _Quiet():
             before = meter.read()
             await _unless_lost(window.send(encoded[load.warm_up :]), sockets)
@@ -131,7 +135,7 @@ class Window:
             self._sent = end
 
 
-async def _stream(load: Stream, server: Server, random: Random) -> StreamRun:
+async def _stream(load: Stream, server: Server, random: Random, cores: Cores | None) -> StreamRun:
     documents: list[Writable] = []
     for number, token in enumerate(server.tokens[: load.devices]):
         count = len(range(number, load.documents, load.devices))
@@ -149,6 +153,8 @@ async def _stream(load: Stream, server: Server, random: Random) -> StreamRun:
     meter = Meter(server.pid)
     try:
         await _unless_lost(warm_up.send(), sockets)
+        if cores is not None:
+            cores.assign(server.pid)
         with _Quiet():
             before = meter.read()
             await _unless_lost(measured.send(), sockets)

@@ -59,21 +59,22 @@ _STREAM_COLUMNS = """
 
 class Machine(NamedTuple):
     """What the numbers depend on. `fsync` is the time in seconds of a small write to disk, the
-    median; `pinned` whether server and generator each had a core of their own."""
+    median; `pinned` whether event loop and generator each had a core of their own."""
 
     fsync: float
     pinned: bool
 
     def __str__(self) -> str:
         pinned = (
-            "the server's process and the generator each on a core of its own"
+            "the server's event loop and the generator each on a core of its own"
             if self.pinned
             else "no process tied to a core"
         )
         return (
-            f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} on {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}, PostgreSQL {VERSION} (embedded); an 8 KB write "
-            f"with fsync takes {_milliseconds(self.fsync)}; {pinned}."
+            f"Measured {datetime.now(UTC):%Y-%m-%d}: {platform.system()} on {os.cpu_count()} "
+            f"cores, Python {platform.python_version()},\n"
+            f"PostgreSQL {VERSION} (embedded), an 8 KB write with fsync in "
+            f"{_milliseconds(self.fsync)},\n{pinned}."
         )
 
 
@@ -92,7 +93,7 @@ def render(results: Sequence[tuple[Load, Sequence[Run]]], machine: Machine) -> s
     count = max(len(runs) for _, runs in results)
     spread = max(_spread(runs) for _, runs in results)
     runs = (
-        f"Medians of {count} runs, each on new documents, after a warm-up that is not counted. "
+        f"Medians of {count} runs, each on new documents, after a warm-up that is not counted.\n"
         f"Between the runs of one row the server's CPU time differed by up to {spread:.0%}.\n"
         if count > 1
         else "A single run each: not to be relied on.\n"

@@ -304,7 +304,9 @@ class Connection:
         assert self._timer is not None
         self._timer.cancel()
         self._principal = principal
-        self._author = Author(principal.account_id, (hello.device_id or "")[:200] or None)
+        # PostgreSQL stores any character but NUL.
+        device_id = (hello.device_id or "").replace("\x00", "")[:200]
+        self._author = Author(principal.account_id, device_id or None)
         self.phase = Phase.READY
         broker = self._lobby.broker
         self._endings = [

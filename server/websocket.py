@@ -151,6 +151,7 @@ class WebSocket(asyncio.Protocol):
         self._paused = False
         self._pinged = False
         self._last_heard = self._loop.time()
+        self._unwritten = 0  # bytes, when last looked at
         self._close_timer: asyncio.TimerHandle | None = None
         self._protocol = ServerProtocol(
             select_subprotocol=lambda _, offered: self._select_subprotocol(offered),
@@ -267,6 +268,11 @@ class WebSocket(asyncio.Protocol):
         """Ping a silent peer; give up on one that stays silent."""
         if self.phase is not Phase.OPEN:
             return
+        unwritten = self.transport.get_write_buffer_size()
+        if self._paused or unwritten < self._unwritten:
+            # What we do not read cannot be heard; and who reads, if slowly, is there.
+            self._last_heard = now
+        self._unwritten = unwritten
         silence = now - self._last_heard
         if silence > 2 * HEARTBEAT_SECONDS:
             self.close(CloseCode.UNRESPONSIVE, "no answer to a ping")

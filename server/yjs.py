@@ -111,6 +111,7 @@ class YjsConnection:
         self._author: Author | None = None
         self._subscription: Subscription | None = None
         self._opening: Opening | None = None  # until the first step 1 is answered with it
+        self._asked: bytes | None = None  # the state vector whose answer is under way or next
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -266,7 +267,9 @@ class YjsConnection:
             payload, _ = read_bytes(message, at)
             if step == Sync.STEP_1:
                 decode_vector(payload)
-                self._start(self._answer(payload))
+                answering, self._asked = self._asked is not None, payload
+                if not answering:
+                    self._start(self._answer_all())
             elif step == Sync.STEP_2:
                 # The client answers even when it has nothing, and when it may not write.
                 if payload != EMPTY_UPDATE and subscription.can_write:
@@ -290,6 +293,13 @@ class YjsConnection:
             self._socket.pause_reading(True)
         self._sequence += 1
         subscription.send_update(self._sequence, payload)
+
+    async def _answer_all(self) -> None:
+        """One answer at a time: of those asked for meanwhile, the last stands for all."""
+        while (vector := self._asked) is not None:
+            await self._answer(vector)
+            if self._asked is vector:
+                self._asked = None
 
     async def _answer(self, vector: bytes) -> None:
         """Send what a client at this state vector lacks."""

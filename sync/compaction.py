@@ -66,7 +66,7 @@ class Compactor:
                 # tried again at each commit: its tail has to grow as much once more.
                 room.compacted(size if size is not None else before, before)
         except Exception as error:  # noqa: BLE001 (the log is whole without a snapshot)
-            room.compacted(room.snapshot_bytes + room.tail_weight, 0)
+            room.compacted(room.snapshot_bytes + room.tail_weight, room.tail_weight)
             self._observer.failed("compaction", room.document_id, error)
         finally:
             self._running.discard(room.document_id)

@@ -63,6 +63,7 @@ def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes 
         MalformedUpdate: it would hold what is not safe to store.
         ValueError, TypeError, OverflowError: it would hold what a document cannot.
     """
+    _check_integers([change.metadata, change.data])
     doc = load(updates, client_id)
     made: list[bytes] = []
     subscription = doc.observe(lambda event: made.append(event.update))
@@ -169,6 +170,19 @@ def _apply(doc: Doc[Any], change: Edit) -> None:
             tags[tag] = True
     if change.text is not UNSET:
         _rewrite(doc.get("content", type=Text), change.text)
+
+
+def _check_integers(value: Any) -> None:
+    """Refuse what would take the CRDT library down instead of being refused by it."""
+    match value:
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise OverflowError("an integer past 64 bits")
+        case dict():
+            _check_integers(list(value.values()))
+        case list():
+            for item in value:
+                _check_integers(item)
 
 
 def _rewrite(text: Text, new: str) -> None:

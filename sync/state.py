@@ -11,22 +11,27 @@ from itertools import accumulate, chain, islice, pairwise
 from typing import Self
 
 from sync.update import (
+    ARRAY,
     CHILD,
     COLLECTED,
+    DELETED,
+    KEYED,
     MAX_NESTING,
     NONE,
+    TEXT,
     TYPE,
     VALUE,
+    VALUES,
     MalformedUpdate,
+    Run,
     Update,
-    merged,
     read_number,
     scan,
 )
 
-# The place of a clock: how many shared types it is in, its root included, and what it holds.
-# What is collected is in none any more.
-_DEPTH, _WHAT = 2, 0b11
+# The place of a clock: how many shared types it is in, counting the root; whether it is under a
+# key; whether in a Y.Array; and what it holds. Of what is collected only that is known.
+_DEPTH, _KEYED, _IN_ARRAY, _WHAT = 5, 1 << 4, 1 << 3, 0b111
 _IN_ROOT = 1 << _DEPTH | VALUE
 # Above so many ranges at once it is cheaper to sort them all than to insert each.
 _MANY = 64
@@ -86,26 +91,30 @@ class State:
         """Refuse what only the document shows to be unsafe; nothing may be missing.
 
         Raises:
-            MalformedUpdate: shared types would nest too deep, a parent is no shared type, or a
-                surrogate pair is cut (yrs miscounts its halves, and loses what is behind).
+            MalformedUpdate: with the reason.
         """
-        self._place(update)
+        self._place(update, strict=True)
         if self._pairs or update.pairs:
             self._check_pairs(update)
 
     def add(self, update: Update) -> None:
-        """Take in a valid update; nothing may be missing."""
+        """Take in an update that is part of the document; nothing may be missing."""
         assert not self.missing(update)
-        for client, places in self._place(update).items():
+        for client, places in self._place(update, strict=False).items():
             self._places.setdefault(client, _Places()).extend(places)
         for client, pairs in update.pairs.items():
             new = pairs[bisect_left(pairs, self.clocks.get(client, 0)) :]
             self._pairs.setdefault(client, array("I")).extend(new)
+        deletes = list(update.deletes.items())
+        for client, start, end, held, *_ in update.runs:
+            known = self.clocks.get(client, 0)
+            if held & _WHAT in (DELETED, COLLECTED) and end > known:
+                deletes.append((client, [(max(start, known), end)]))
+        for client, ranges in deletes:
+            self._deleted.setdefault(client, _Ranges()).unite(ranges)
         for client, (_, end) in update.structs.items():
             if end > self.clocks.get(client, 0):
                 self.clocks[client] = end
-        for client, ranges in update.deletes.items():
-            self._deleted.setdefault(client, _Ranges()).unite(ranges)
 
     def covers(self, other: "State") -> bool:
         """Whether all that is known and all that is deleted there is so here."""
@@ -173,46 +182,67 @@ class State:
         """The same, to be changed apart."""
         return self.decode(self.encode())
 
-    def _place(self, update: Update) -> "dict[int, _Places]":
-        """Where the new clocks of an update go, unless simply into a root."""
-        new: dict[int, _Places] = {}
-        for client, start, end, held, left, left_clock, right, right_clock in update.runs:
+    def _place(self, update: Update, *, strict: bool) -> "dict[int, _Places]":
+        """Where the new clocks of an update go, unless simply into a root.
+
+        A snapshot may hold what would not be let in: its garbage has been collected since.
+        """
+        placed: dict[int, _Places] = {}
+        for run in update.runs:
+            client, start, end, held, *_ = run
             known = self.clocks.get(client, 0)
             if end <= known:
                 continue
-            depth = 1
-            if held & CHILD:
-                parent = self._at(left, left_clock, new)
-                if parent & _WHAT == VALUE:
-                    raise MalformedUpdate(f"parent {left_clock} of {left} is no shared type")
-                # What goes into something deleted is collected at once, as is what goes beside
-                # something collected.
-                depth = (parent >> _DEPTH) + 1 if parent & _WHAT == TYPE else 0
-            elif left != NONE:
-                depth = self._at(left, left_clock, new) >> _DEPTH
-                if right != NONE and not self._at(right, right_clock, new) >> _DEPTH:
-                    depth = 0
-            elif right != NONE:
-                depth = self._at(right, right_clock, new) >> _DEPTH
-            elif held == COLLECTED:
-                depth = 0
-            if depth > MAX_NESTING:
-                raise MalformedUpdate(
-                    f"nesting deeper than {MAX_NESTING} at clock {start} of {client}"
-                )
-            place = depth << _DEPTH | held & _WHAT if depth else COLLECTED
+            what = held & _WHAT
+            container = self._container(run, placed, strict=strict)
+            if strict:
+                if container >> _DEPTH > MAX_NESTING:
+                    raise _malformed(f"nesting deeper than {MAX_NESTING}", run)
+                if container & _IN_ARRAY and what == TEXT:  # yrs never ends reading it
+                    raise _malformed("text in an array", run)
+                if container & _KEYED and _is_long(run) and not _is_deleted(run, update):
+                    # Yjs fails to collect them if one is deleted before the others.
+                    raise _malformed("several values under one key", run)
+                if start < known and held != COLLECTED:
+                    before = self._at(client, known - 1, placed) & ~_WHAT
+                    if before != container:
+                        raise _malformed("not where it was before", run)
+            place = _place(container, what)
             if place != _IN_ROOT:
-                if client not in new:
-                    new[client] = _Places()
-                new[client].append(max(start, known), end, place)
-        return new
+                if client not in placed:
+                    placed[client] = _Places()
+                placed[client].append(max(start, known), end, place)
+        return placed
 
-    def _at(self, client: int, clock: int, new: "dict[int, _Places]") -> int:
-        places = self._places if clock < self.clocks.get(client, 0) else new
+    def _container(self, run: Run, placed: "dict[int, _Places]", *, strict: bool) -> int:
+        """The place a run is in, less what it holds; 0 if it is collected at once."""
+        _, _, _, held, left, left_clock, right, right_clock = run
+        if held & CHILD:
+            parent = self._at(left, left_clock, placed)
+            if strict and parent & _WHAT == VALUE:  # an error to yrs
+                raise _malformed("in what is no shared type", run)
+            if parent & _WHAT not in (TYPE, ARRAY):
+                return 0
+            depth = min(parent >> _DEPTH, MAX_NESTING) + 1
+            container = depth << _DEPTH | (_IN_ARRAY if parent & _WHAT == ARRAY else 0)
+            return container | (_KEYED if held & KEYED else 0)
+        if left == right == NONE:
+            if held == COLLECTED:
+                return 0
+            return 1 << _DEPTH | (_KEYED if held & KEYED else 0)
+        before = self._at(left, left_clock, placed) & ~_WHAT if left != NONE else 0
+        behind = self._at(right, right_clock, placed) & ~_WHAT if right != NONE else 0
+        if strict and left != NONE != right and before != behind:
+            # If one of them is garbage, Yjs collects the item; yrs puts it beside the other.
+            raise _malformed("between items of different places", run)
+        return before or behind
+
+    def _at(self, client: int, clock: int, placed: "dict[int, _Places]") -> int:
+        places = self._places if clock < self.clocks.get(client, 0) else placed
         return places[client].at(clock) if client in places else _IN_ROOT
 
     def _check_pairs(self, update: Update) -> None:
-        """Refuse to cut a surrogate pair in two."""
+        """Refuse to cut a surrogate pair: yrs miscounts its halves and loses what is behind."""
         for client, start, end, held, left, left_clock, right, right_clock in update.runs:
             if left != NONE and not held & CHILD:
                 self._check_cut(update, left, left_clock + 1)
@@ -220,9 +250,9 @@ class State:
                 self._check_cut(update, right, right_clock)
             known = self.clocks.get(client, 0)
             if start < known:
-                # Yjs looks for neighbours again, at the bounds that the update claims.
+                # Yjs looks again for the neighbours of what it knows, at bounds as told here.
                 self._check_cut(update, client, known)
-                if held & _WHAT == VALUE:
+                if held & _WHAT in (VALUE, TEXT, VALUES):
                     self._check_same(update, client, start, min(end, known))
         for client, ranges in update.deletes.items():
             for bounds in ranges:
@@ -234,14 +264,34 @@ class State:
         pairs = self._pairs.get(client, ()) if known else update.pairs.get(client, ())
         index = bisect_left(pairs, clock)
         if index < len(pairs) and pairs[index] == clock:
-            raise MalformedUpdate(f"cuts a surrogate pair at clock {clock} of {client}")
+            raise MalformedUpdate(f"cuts a surrogate pair at clock {clock} of client {client}")
 
     def _check_same(self, update: Update, client: int, start: int, end: int) -> None:
         here, there = self._pairs.get(client, ()), update.pairs.get(client, ())
         if list(here[bisect_left(here, start) : bisect_left(here, end)]) != list(
             there[bisect_left(there, start) : bisect_left(there, end)]
         ):
-            raise MalformedUpdate(f"another text at clock {start} of {client} than before")
+            raise MalformedUpdate(f"not what it was before at clock {start} of client {client}")
+
+
+def _malformed(reason: str, run: Run) -> MalformedUpdate:
+    return MalformedUpdate(f"{reason} at clock {run[1]} of client {run[0]}")
+
+
+def _place(container: int, what: int) -> int:
+    if not container:
+        return COLLECTED
+    return container | (VALUE if what in (TEXT, VALUES) else what)
+
+
+def _is_long(run: Run) -> bool:
+    _, start, end, held, *_ = run
+    return held & _WHAT == VALUES or (held & _WHAT == TEXT and end - start > 1)
+
+
+def _is_deleted(run: Run, update: Update) -> bool:
+    client, first, last, *_ = run
+    return any(start <= first and last <= end for start, end in update.deletes.get(client, ()))
 
 
 class _Ranges:
@@ -266,7 +316,7 @@ class _Ranges:
 
     def unite(self, ranges: Sequence[tuple[int, int]]) -> None:
         if len(ranges) > _MANY:
-            self.bounds = array("I", chain.from_iterable(merged([*self, *ranges])))
+            self.bounds = array("I", chain.from_iterable(_merged([*self, *ranges])))
             return
         bounds = self.bounds
         for start, end in ranges:
@@ -283,7 +333,7 @@ class _Places:
 
     def __init__(self) -> None:
         self.starts = array("I")
-        self.kinds = bytearray()
+        self.kinds = array("H")
         self.end = 0
 
     def at(self, clock: int) -> int:
@@ -307,6 +357,20 @@ class _Places:
         if not self.kinds or self.kinds[-1] != place:
             self.starts.append(clock)
             self.kinds.append(place)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same clocks in sorted ranges of which none touches another."""
+    merged: list[tuple[int, int]] = []
+    last = NONE
+    for start, end in sorted(ranges):
+        if start > last:
+            merged.append((start, end))
+            last = end
+        elif end > last:
+            merged[-1] = (merged[-1][0], end)
+            last = end
+    return merged
 
 
 def _encoded(numbers: Iterable[int]) -> bytes:

@@ -21,7 +21,7 @@ document to tell, `sync.state` finds prepared what it needs.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from json import JSONDecoder, dumps
 from math import isinf
 from typing import NoReturn
@@ -32,16 +32,17 @@ MAX_NESTING = 32
 MAX_CLIENT = 2**53 - 1
 MAX_CLOCK = 2**31 - 1
 
-# What clocks hold, as far as it matters to others. TEXT is what is found in texts alone.
-VALUE, TEXT, TYPE, ARRAY, DELETED, COLLECTED = range(6)
-# Added where the left id of a run is that of its parent.
-CHILD = 8
+# What clocks hold, as far as it matters. TEXT is what only texts hold, VALUES are several at once.
+VALUE, TEXT, TYPE, ARRAY, DELETED, COLLECTED, VALUES = range(7)
+# Added where the left id of a run is that of its parent; where it is under a key of its parent.
+CHILD, KEYED = 8, 16
 # Client and clock of an id that is not there.
 NONE = -1
 
-# Clocks of one client with one place in the document: client, start, end, what they hold,
-# left client and clock, right client and clock. Behind the first, each follows the one before.
-Run = tuple[int, int, int, int, int, int, int, int]
+# Clocks of one client with one place in the document: client, start, end, what they hold, the name
+# of their parent (its bytes in the update) or none, left client and clock, right client and clock.
+# Behind the first, each clock follows the one before.
+Run = tuple[int, int, int, int, bytes, int, int, int, int]
 
 
 class MalformedUpdate(ValueError):
@@ -72,8 +73,9 @@ def scan(data: bytes) -> Update:
     structs, needs = update.structs, update.needs
     try:
         count, pos = read_number(data, 0)
+        last = MAX_CLIENT + 1
         for _ in range(count):
-            pos = _structs(data, pos, update)
+            last, pos = _structs(data, pos, last, update)
         pos = _deletions(data, pos, update)
     except IndexError:  # whatever runs past the end, the next number is missing
         raise MalformedUpdate(f"cut off at byte {len(data)}") from None
@@ -103,37 +105,25 @@ def decode_vector(data: bytes) -> dict[int, int]:
     return vector
 
 
-def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same clocks in sorted ranges of which none touches another."""
-    result: list[tuple[int, int]] = []
-    last = NONE
-    for start, end in sorted(ranges):
-        if start > last:
-            result.append((start, end))
-            last = end
-        elif end > last:
-            result[-1] = (result[-1][0], end)
-            last = end
-    return result
-
-
-def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR0912, PLR0915
-    """One client's structs, in one loop: every keystroke comes through it."""
+def _structs(  # noqa: C901, PLR0912, PLR0915 - one loop, since every keystroke comes through it
+    data: bytes, pos: int, last: int, update: Update
+) -> tuple[int, int]:
+    """The structs of one client, whose id must be below the last one's; that id."""
     needs, runs = update.needs, update.runs
     count, pos = read_number(data, pos)
     at = pos
-    client, pos = _client(data, pos)
+    client, pos = read_number(data, pos)
     own = data[at:pos]
     clock, pos = read_number(data, pos)
-    if client in update.structs:
-        raise MalformedUpdate(f"client {client} comes twice at byte {at}")  # Yjs drops the first
+    if client >= last:  # merging relies on it; of a client that comes twice, Yjs drops a part
+        raise MalformedUpdate(f"client {client} out of order at byte {at}")
     first = start = clock
-    holds, place = NONE, _NOWHERE
-    gone = []
+    holds, place, name = NONE, _NOWHERE, b""
     for _ in range(count):
         at = pos
         info = data[pos]
         pos += 1
+        named = b""
         left = left_clock = right = right_clock = NONE
         if info in (_COLLECTED, _SKIPPED):
             held = COLLECTED
@@ -150,7 +140,10 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
             if info & _HAS_RIGHT:
                 right, pos = read_number(data, pos)
                 right_clock, pos = read_number(data, pos)
+                if right == left and right_clock == left_clock:
+                    raise MalformedUpdate(f"between an item and itself at byte {at}")
             elif left == NONE:
+                start_of_name = pos
                 parent = data[pos]
                 pos += 1
                 if parent == _ROOT:
@@ -163,6 +156,8 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
                     raise MalformedUpdate(f"unknown parent at byte {pos - 1}")
                 if info & _HAS_KEY:
                     _, pos = _string(data, pos)
+                    held |= KEYED
+                named = data[start_of_name:pos]
             if left != client:
                 if needs.get(left, 0) <= left_clock:
                     needs[left] = left_clock + 1
@@ -182,11 +177,7 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
                 pos += size
                 held |= TEXT
             elif kind in _CONTENT:
-                if kind == _TYPE and data[pos] == _ARRAY_TYPE:
-                    held |= ARRAY
-                    ...
-                read, what = _CONTENT[kind]
-                length, pos = read(data, pos)
+                what, length, pos = _CONTENT[kind](data, pos)
                 held |= what
             else:
                 raise MalformedUpdate(f"unknown kind of struct {info} at byte {at}")
@@ -195,57 +186,55 @@ def _structs(data: bytes, pos: int, update: Update) -> int:  # noqa: C901, PLR09
             raise MalformedUpdate(f"empty struct at byte {at}")
         if info == _SKIPPED:
             if start < clock:
-                runs.append((client, start, clock, holds, *place))
+                runs.append((client, start, clock, holds, name, *place))
             first = start = clock = clock + length
-            holds, place = NONE, _NOWHERE
+            holds, place, name = NONE, _NOWHERE, b""
             continue
         here = left, left_clock, right, right_clock
         if left == client and left_clock == clock - 1:
             follows = held == VALUE == holds & ~CHILD and (right == NONE or here[2:] == place[2:])
         else:
-            follows = held == holds and here == place == _NOWHERE
+            follows = held == holds and named == name and here == place == _NOWHERE
         if not follows:
             if start < clock:
-                runs.append((client, start, clock, holds, *place))
-            start, holds, place = clock, held, here
-        if held in (DELETED, DELETED | CHILD, COLLECTED):
-            gone.append((clock, clock + length))
+                runs.append((client, start, clock, holds, name, *place))
+            start, holds, name, place = clock, held, named, here
         clock += length
 
     if first == clock:
         raise MalformedUpdate(f"client {client} without structs before byte {pos}")
     if clock > MAX_CLOCK:
         raise MalformedUpdate(f"client {client} past 31 bits of clock before byte {pos}")
-    runs.append((client, start, clock, holds, *place))
+    runs.append((client, start, clock, holds, name, *place))
     update.structs[client] = first, clock
-    if gone:
-        update.deletes[client] = merged(gone)
-    return pos
+    return client, pos
 
 
 def _deletions(data: bytes, pos: int, update: Update) -> int:
-    needs, deletes = update.needs, update.deletes
+    needs = update.needs
     seen = set()
     count, pos = read_number(data, pos)
     for _ in range(count):
         at = pos
-        client, pos = _client(data, pos)
-        if client in seen:
-            raise MalformedUpdate(f"client {client} comes twice at byte {at}")  # yrs drops one
+        client, pos = read_number(data, pos)
+        if client in seen or client > MAX_CLIENT:  # yrs would drop deletions, or cut the id
+            raise MalformedUpdate(f"deletions of client {client} at byte {at}")
         seen.add(client)
         ranges = []
+        last = NONE
         size, pos = read_number(data, pos)
         for _ in range(size):
+            at = pos
             start, pos = read_number(data, pos)
             length, pos = read_number(data, pos)
-            if not length:
-                raise MalformedUpdate(f"empty deletion before byte {pos}")
-            ranges.append((start, start + length))
+            if start <= last or not length:
+                raise MalformedUpdate(f"deletions out of order at byte {at}")
+            last = start + length
+            ranges.append((start, last))
         if ranges:
-            ranges = merged(ranges + deletes.get(client, []))
-            deletes[client] = ranges
-            if needs.get(client, 0) < ranges[-1][1]:
-                needs[client] = ranges[-1][1]
+            update.deletes[client] = ranges
+            if needs.get(client, 0) < last:
+                needs[client] = last
     return pos
 
 
@@ -281,7 +270,7 @@ def _ahead(
     run: Run, reached: dict[int, int], structs: dict[int, tuple[int, int]]
 ) -> tuple[int, int] | None:
     """The client that must come first, and how far, if the run names what is still to come."""
-    _, _, _, _, left, left_clock, right, right_clock = run
+    *_, left, left_clock, right, right_clock = run
     if left in structs and reached[left] <= left_clock < structs[left][1]:
         return left, left_clock + 1
     if right in structs and reached[right] <= right_clock < structs[right][1]:
@@ -299,16 +288,11 @@ def read_number(data: bytes, pos: int) -> tuple[int, int]:
         byte = data[pos]
         pos += 1
         if byte < 0x80:
+            if not byte:
+                raise MalformedUpdate(f"number longer than needed before byte {pos}")
             return value | byte << shift, pos
         value |= (byte & 0x7F) << shift
     raise MalformedUpdate(f"number longer than 8 bytes at byte {pos - 8}")
-
-
-def _client(data: bytes, pos: int) -> tuple[int, int]:
-    client, end = read_number(data, pos)
-    if client > MAX_CLIENT:
-        raise MalformedUpdate(f"client id past 53 bits at byte {pos}")
-    return client, end
 
 
 def _string(data: bytes, pos: int) -> tuple[bytes, int]:
@@ -339,15 +323,19 @@ def _wide(text: bytes, pos: int, client: int, clock: int, update: Update) -> int
     return length
 
 
-# Readers of content: from where it starts, to how many clocks it takes and where it ends.
+# Readers of content: from where it starts to what it is, how many clocks it takes, where it ends.
 
 
-def _binary(data: bytes, pos: int) -> tuple[int, int]:
+def _deleted(data: bytes, pos: int) -> tuple[int, int, int]:
+    return DELETED, *read_number(data, pos)
+
+
+def _binary(data: bytes, pos: int) -> tuple[int, int, int]:
     size, pos = read_number(data, pos)
-    return 1, pos + size
+    return VALUE, 1, pos + size
 
 
-def _embed(data: bytes, pos: int) -> tuple[int, int]:
+def _embed(data: bytes, pos: int) -> tuple[int, int, int]:
     size, pos = read_number(data, pos)
     text = _decode(data[pos : pos + size], pos)
     if text not in _PLAIN_JSON:
@@ -359,32 +347,32 @@ def _embed(data: bytes, pos: int) -> tuple[int, int]:
             raise MalformedUpdate(f"JSON that not all can read at byte {pos}") from None
         if text.count("[") + text.count("{") > MAX_NESTING and _is_deep(value, MAX_NESTING):
             raise MalformedUpdate(f"nesting deeper than {MAX_NESTING} at byte {pos}")
-    return 1, pos + size
+    return TEXT, 1, pos + size
 
 
-def _format(data: bytes, pos: int) -> tuple[int, int]:
+def _format(data: bytes, pos: int) -> tuple[int, int, int]:
     _, pos = _string(data, pos)
     return _embed(data, pos)
 
 
-def _type(data: bytes, pos: int) -> tuple[int, int]:
+def _type(data: bytes, pos: int) -> tuple[int, int, int]:
     kind = data[pos]
     if kind == _XML_ELEMENT:
         _, end = _string(data, pos + 1)
-        return 1, end
+        return TYPE, 1, end
     if kind not in _NAMELESS_TYPES:
         raise MalformedUpdate(f"unknown type {kind} at byte {pos}")
-    return 1, pos + 1
+    return ARRAY if kind == _Y_ARRAY else TYPE, 1, pos + 1
 
 
-def _values(data: bytes, pos: int) -> tuple[int, int]:
+def _values(data: bytes, pos: int) -> tuple[int, int, int]:
     count, pos = read_number(data, pos)
     for _ in range(count):
         pos = _value(data, pos, MAX_NESTING)
-    return count, pos
+    return VALUES if count > 1 else VALUE, count, pos
 
 
-def _document(data: bytes, pos: int) -> tuple[int, int]:
+def _document(data: bytes, pos: int) -> tuple[int, int, int]:
     _, pos = _string(data, pos)
     if data[pos] != _OBJECT:
         raise MalformedUpdate(f"subdocument without options at byte {pos}")
@@ -395,7 +383,7 @@ def _document(data: bytes, pos: int) -> tuple[int, int]:
         if option not in _OPTIONS:
             raise MalformedUpdate(f"unknown option of a subdocument at byte {at}")
         pos = _value(data, pos, MAX_NESTING)
-    return 1, pos
+    return VALUE, 1, pos
 
 
 def _value(data: bytes, pos: int, room: int) -> int:
@@ -463,22 +451,21 @@ _NESTED, _ROOT = 0, 1
 _NOWHERE = (NONE, NONE, NONE, NONE)
 # Y.Array, Y.Map, Y.Text, Y.XmlFragment and Y.XmlText. A Y.XmlHook's name yrs takes for the next
 # struct; its own further types Yjs does not know.
-_NAMELESS_TYPES, _XML_ELEMENT = (0, 1, 2, 4, 6), 3
+_Y_ARRAY, _XML_ELEMENT, _NAMELESS_TYPES = 0, 3, (0, 1, 2, 4, 6)
 # Of these Yjs and yrs make the same: other options of its constructor Yjs would take over.
 _OPTIONS = frozenset({b"autoLoad", b"encoding", b"gc", b"meta", b"shouldLoad"})
 # Values: undefined, null, float32, float64, int64, false, true; and those of no fixed size.
 _FIXED_SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 _INTEGER, _STRING, _OBJECT, _ARRAY, _BINARY = 125, 119, 118, 117, 116
-# Kind of content -> its reader, and what its clocks hold. Kind 2, the JSON of Yjs before 13, is
-# missing: yrs reads one string more than there is.
-_CONTENT: dict[int, tuple[Callable[[bytes, int], tuple[int, int]], int]] = {
-    1: (read_number, DELETED),
-    3: (_binary, VALUE),
-    5: (_embed, TEXT),
-    6: (_format, TEXT),
-    7: (_type, TYPE),
-    8: (_values, VALUE),
-    9: (_document, VALUE),
+# Of kind 2, the JSON of Yjs before 13, yrs reads one string more than there is.
+_CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
+    1: _deleted,
+    3: _binary,
+    5: _embed,
+    6: _format,
+    7: _type,
+    8: _values,
+    9: _document,
 }
 # A number has eight bytes at most: 56 bits.
 _SHIFTS = range(7, 56, 7)

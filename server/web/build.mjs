@@ -16,7 +16,8 @@ const client = join(root, "../../protocol/javascript/src");
 const oneCopy = {
   name: "one-copy",
   setup(build) {
-    build.onResolve({ filter: /^@memory-app\/client$/ }, () => ({ path: join(client, "index.ts") }));
+    const entry = { path: join(client, "index.ts") };
+    build.onResolve({ filter: /^@memory-app\/client$/ }, () => entry);
     build.onResolve({ filter: /^[^./]/ }, ({ path, importer, kind, pluginData }) => {
       if (pluginData === "resolved" || !importer.startsWith(client)) return undefined;
       return build.resolve(path, { kind, resolveDir: root, pluginData: "resolved" });
@@ -66,7 +67,8 @@ for (const name of ["icon.svg", "manifest.webmanifest"]) {
   await writeFile(join(dist, name), await readFile(join(root, name)));
 }
 
-const shell = ["/", "/icon.svg", "/manifest.webmanifest", ...names.map((name) => `/assets/${name}`)];
+const shell = ["/", "/icon.svg", "/manifest.webmanifest"];
+shell.push(...names.map((name) => `/assets/${name}`));
 await build({
   ...options,
   entryPoints: ["worker/sw.ts"],

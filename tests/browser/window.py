@@ -1,10 +1,23 @@
 """One window on the console, and what a person does in it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
 SAVED = "Saved on the server"
+
+READ_SESSION = """() => new Promise((resolve) => {
+    const opening = indexedDB.open("memo.session");
+    opening.onsuccess = () => {
+        const database = opening.result;
+        const reading = database.transaction("values").objectStore("values").get("session");
+        reading.onsuccess = () => {
+            database.close();
+            resolve(reading.result ?? null);
+        };
+    };
+})"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,11 @@ class Window:
 
     async def saved(self) -> None:
         await expect(self.status).to_have_text(SAVED)
+
+    async def session(self) -> dict[str, Any] | None:
+        """What the device keeps of its session."""
+        session: dict[str, Any] | None = await self.page.evaluate(READ_SESSION)
+        return session
 
     def row(self, title: str) -> Locator:
         return self.rows.filter(has_text=title)

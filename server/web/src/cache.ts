@@ -1,9 +1,16 @@
 import type { Operations } from "@memory-app/client";
+import { answer, committed } from "./database";
 import type { Row } from "./row";
 
 /** A change that waits for the server; `seq` is its place in the line. */
-export type Entry = { [K in Queued]: { seq: number; operation: K; body: Operations[K]["request"] } }[Queued];
+export type Entry = { [K in Queued]: EntryOf<K> }[Queued];
 export type Queued = "memories.create" | "memories.update" | "memories.delete";
+
+interface EntryOf<K extends Queued> {
+  seq: number;
+  operation: K;
+  body: Operations[K]["request"];
+}
 
 /** One batch of the feed: written whole or not at all, so the cursor is never ahead of the rows. */
 export interface Batch {
@@ -89,18 +96,4 @@ export class Cache {
     transaction.objectStore("outbox").delete(seq);
     return committed(transaction);
   }
-}
-
-function answer<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-function committed(transaction: IDBTransaction): Promise<void> {
-  return new Promise((resolve, reject) => {
-    transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error);
-  });
 }

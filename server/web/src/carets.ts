@@ -41,13 +41,10 @@ export function carets(document: MemoryDocument, me: User): Extension {
     }
 
     #tell(view: EditorView): void {
-      const { main } = view.state.selection;
-      const cursor = view.hasFocus
-        ? {
-            anchor: Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, main.anchor)),
-            head: Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, main.head)),
-          }
-        : null;
+      const { anchor, head } = view.state.selection.main;
+      const place = (index: number): unknown =>
+        Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, index));
+      const cursor = view.hasFocus ? { anchor: place(anchor), head: place(head) } : null;
       const told: unknown = document.awareness.getLocalState()?.cursor ?? null;
       if (JSON.stringify(told) !== JSON.stringify(cursor)) {
         document.awareness.setLocalStateField("cursor", cursor);
@@ -60,7 +57,8 @@ export function carets(document: MemoryDocument, me: User): Extension {
       for (const peer of peers(document, me)) {
         const selection = resolve(peer, text);
         if (!selection) continue;
-        const [anchor, head] = selection.map((index) => Math.min(index, length)) as [number, number];
+        const anchor = Math.min(selection[0], length);
+        const head = Math.min(selection[1], length);
         if (anchor !== head) {
           const mark = Decoration.mark({ class: `peer-selection peer-${peer.color}` });
           ranges.push(mark.range(Math.min(anchor, head), Math.max(anchor, head)));

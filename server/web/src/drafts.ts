@@ -1,5 +1,6 @@
 import { Emitter } from "@memory-app/client";
 import type { MemoryDocument } from "@memory-app/client";
+import type { Doc, Transaction } from "yjs";
 import { draftOf, type Row } from "./row";
 
 const KEEP_AFTER_MS = 500;
@@ -27,7 +28,7 @@ export class Drafts extends Emitter<{ changed: void; keep: { id: string; draft: 
       const draft = this.#drafts.get(id);
       if (draft) this.emit("keep", { id, draft });
     };
-    const changed = (_update: Uint8Array, _origin: unknown, _doc: unknown, by: { local: boolean }) => {
+    const changed = (_update: Uint8Array, _origin: unknown, _doc: Doc, by: Transaction) => {
       // Only an edit made here is news of this moment: loading a document is not editing it.
       const updatedAt = by.local ? new Date().toISOString() : this.#drafts.get(id)?.updatedAt;
       this.#drafts.set(id, { ...draftOf(document), ...(updatedAt && { updatedAt }) });

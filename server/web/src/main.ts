@@ -7,23 +7,22 @@ import { Workspace } from "./workspace";
 
 /** Shows the door or the shell, whichever the session calls for. */
 class Console {
-  #session = new Session(new Api());
-  #toasts = new Toasts();
+  #session: Session;
+  #toasts: Toasts;
   #root: HTMLElement;
   #shown: { workspace: Workspace; shell: Shell } | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(root: HTMLElement) {
+  constructor(root: HTMLElement, session: Session, toasts: Toasts) {
     this.#root = root;
-    document.body.append(this.#toasts.element);
+    this.#session = session;
+    this.#toasts = toasts;
     this.#session.on("changed", () => this.show());
   }
 
   /** One change of account after the other: opening the stores takes a moment. */
   show(): void {
-    this.#turn = this.#turn.then(() => this.#show()).catch((error: unknown) => {
-      this.#toasts.show(`This browser's storage can't be used: ${String(error)}`, "error");
-    });
+    this.#turn = this.#turn.then(() => this.#show()).catch(storageFailed(this.#toasts));
   }
 
   async #show(): Promise<void> {
@@ -43,7 +42,17 @@ class Console {
   }
 }
 
-new Console(document.getElementById("app")!).show();
+function storageFailed(toasts: Toasts): (error: unknown) => void {
+  return (error) => {
+    toasts.show(`This browser's storage can't be used: ${String(error)}`, "error");
+  };
+}
+
+const toasts = new Toasts();
+document.body.append(toasts.element);
+Session.open(new Api())
+  .then((session) => new Console(document.getElementById("app")!, session, toasts).show())
+  .catch(storageFailed(toasts));
 
 if ("serviceWorker" in navigator) {
   navigator.serviceWorker.register("/sw.js").catch(() => {

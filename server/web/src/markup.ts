@@ -98,7 +98,9 @@ function decorate(view: EditorView): DecorationSet {
     else ranges.push(Decoration.replace({ widget: new Bullet() }).range(node.from, end));
   };
 
-  for (const { from, to } of view.visibleRanges) syntaxTree(state).iterate({ from, to, enter: visit });
+  for (const { from, to } of view.visibleRanges) {
+    syntaxTree(state).iterate({ from, to, enter: visit });
+  }
   return Decoration.set(ranges, true);
 }
 

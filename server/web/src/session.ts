@@ -1,8 +1,9 @@
 import { Emitter, MemoError } from "@memory-app/client";
 import type { Credentials, Login, Register, SignedIn, User } from "@memory-app/client";
 import type { Api } from "./api";
+import { Vault, type Stored } from "./vault";
 
-const KEY = "memo.session";
+const NAME = "memo.session";
 const EARLY_MS = 30_000; // a token this close to its end is renewed before it is used
 const ENDS_SESSION = new Set([
   "unauthorized",
@@ -12,53 +13,59 @@ const ENDS_SESSION = new Set([
   "invalid_credentials",
 ]);
 
-interface Stored {
-  user: User;
-  accessToken: string;
-  refreshToken: string;
-  expiresAt: number; // ms since 1970
-}
-
 /**
- * Who is signed in, shared by all tabs through localStorage.
+ * Who is signed in, the same in all tabs.
  *
  * A refresh token works once and its second use ends the session, so tabs take turns under a
  * lock, and whoever comes second finds the first one's tokens.
  */
 export class Session extends Emitter<{ changed: User | null }> implements Credentials {
   #api: Api;
+  #vault: Vault;
+  #stored: Stored | undefined;
   #issued: string | undefined;
+  #tabs = new BroadcastChannel(NAME);
   /** Why the last session ended by itself, for the sign-in page to say. */
   endedBecause: MemoError | undefined;
 
-  constructor(api: Api) {
+  private constructor(api: Api, vault: Vault, stored: Stored | undefined) {
     super();
     this.#api = api;
-    addEventListener("storage", (event) => {
-      if (event.key !== KEY && event.key !== null) return;
-      const user = this.user;
-      if (parse(event.oldValue)?.user.id !== user?.id) this.emit("changed", user);
-    });
+    this.#vault = vault;
+    this.#stored = stored;
+    this.#tabs.onmessage = () => void this.#reload();
+  }
+
+  /** The session that this browser has, if any. */
+  static async open(api: Api): Promise<Session> {
+    const vault = await Vault.open();
+    return new Session(api, vault, await vault.read());
   }
 
   get user(): User | null {
-    return this.#read()?.user ?? null;
+    return this.#stored?.user ?? null;
   }
 
   async register(body: Register): Promise<void> {
-    this.#begin(await this.#api.register(body));
+    await this.#begin(await this.#api.register(body));
   }
 
   async login(body: Login): Promise<void> {
-    this.#begin(await this.#api.login(body));
+    await this.#begin(await this.#api.login(body));
   }
 
   /** Forgets the session here at once, and tells the server as far as it can be reached. */
   async logout(): Promise<void> {
-    const stored = this.#read();
-    localStorage.removeItem(KEY);
-    this.emit("changed", null);
+    const stored = this.#stored;
+    await this.#keep(undefined);
     if (stored) await this.#api.logout(stored.refreshToken).catch(() => undefined);
+  }
+
+  /** The server ended the session: local data stays, so that unsent changes are not lost. */
+  async end(reason: MemoError): Promise<void> {
+    if (!this.#stored) return;
+    this.endedBecause = reason;
+    await this.#keep(undefined);
   }
 
   /**
@@ -75,55 +82,47 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
   }
 
   #usable(refused: string | undefined): string | undefined {
-    const stored = this.#read();
+    const stored = this.#stored;
     if (!stored) throw new MemoError("session_ended", "You are signed out.");
     const fresh = stored.expiresAt - EARLY_MS > Date.now();
     return fresh && stored.accessToken !== refused ? stored.accessToken : undefined;
   }
 
   async #refresh(refused: string | undefined): Promise<string> {
+    await this.#reload();
     const renewedElsewhere = this.#usable(refused);
     if (renewedElsewhere) return renewedElsewhere;
-    const stored = this.#read()!;
+    const { user, refreshToken } = this.#stored!;
     try {
-      const answer = await this.#api.refresh(stored.refreshToken);
-      if (!this.#read()) throw new MemoError("session_ended", "You are signed out.");
-      this.#write({ user: stored.user, ...tokens(answer) });
+      const answer = await this.#api.refresh(refreshToken);
+      if (!this.#stored) throw new MemoError("session_ended", "You are signed out.");
+      await this.#keep({ user, ...tokens(answer) });
       return answer.accessToken;
     } catch (error) {
-      if (error instanceof MemoError && ENDS_SESSION.has(error.code)) this.end(error);
+      if (error instanceof MemoError && ENDS_SESSION.has(error.code)) await this.end(error);
       throw error;
     }
   }
 
-  /** The server ended the session: local data stays, so that unsent changes are not lost. */
-  end(reason: MemoError): void {
-    if (!this.#read()) return;
-    this.endedBecause = reason;
-    localStorage.removeItem(KEY);
-    this.emit("changed", null);
-  }
-
-  #begin(answer: SignedIn): void {
+  async #begin(answer: SignedIn): Promise<void> {
     this.endedBecause = undefined;
-    this.#write({ user: answer.user, ...tokens(answer) });
-    this.emit("changed", answer.user);
+    await this.#keep({ user: answer.user, ...tokens(answer) });
   }
 
-  #read(): Stored | undefined {
-    return parse(localStorage.getItem(KEY));
+  async #keep(stored: Stored | undefined): Promise<void> {
+    await this.#vault.write(stored);
+    this.#tabs.postMessage("changed");
+    this.#become(stored);
   }
 
-  #write(stored: Stored): void {
-    localStorage.setItem(KEY, JSON.stringify(stored));
+  async #reload(): Promise<void> {
+    this.#become(await this.#vault.read());
   }
-}
 
-function parse(text: string | null): Stored | undefined {
-  try {
-    return text ? (JSON.parse(text) as Stored) : undefined;
-  } catch {
-    return undefined; // not written by this program: as good as signed out
+  #become(stored: Stored | undefined): void {
+    const before = this.#stored?.user.id;
+    this.#stored = stored;
+    if (before !== stored?.user.id) this.emit("changed", this.user);
   }
 }
 
@@ -137,5 +136,5 @@ function tokens(answer: { accessToken: string; refreshToken: string; expiresIn: 
 
 /** Runs `work` while no other tab does. Plain http off localhost has no locks: tabs race there. */
 function exclusively<T>(work: () => Promise<T>): Promise<T> {
-  return navigator.locks ? navigator.locks.request(KEY, work) : work();
+  return navigator.locks ? navigator.locks.request(NAME, work) : work();
 }

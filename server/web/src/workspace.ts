@@ -43,7 +43,7 @@ export class Workspace extends Emitter<{ refused: string }> {
     this.client.on("event", ({ name }) => {
       if (name === "feed.changed") this.#news ??= setTimeout(() => this.#heard(), NEWS_MS);
     });
-    this.client.on("session-ended", (reason) => session.end(reason));
+    this.client.on("session-ended", (reason) => void session.end(reason));
     this.outbox.on("settled", (settled) => {
       if ("error" in settled) this.emit("refused", settled.error.message);
     });
@@ -70,7 +70,9 @@ export class Workspace extends Emitter<{ refused: string }> {
 
   /** A memory's document; the server has heard of the memory before it is asked for it. */
   async open(memoryId: string): Promise<MemoryDocument> {
-    if (this.client.status === "online") await this.outbox.drain();
+    if (this.client.status === "online" && this.library.isUnsent(memoryId)) {
+      await this.outbox.drain();
+    }
     return this.client.open(memoryId);
   }
 

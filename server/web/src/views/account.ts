@@ -19,7 +19,13 @@ export class Account {
     const name = nameOf(user);
     const menu = h(
       "div",
-      { class: "menu", id: "account-menu", popover: "auto", role: "dialog", "aria-label": "Account" },
+      {
+        class: "menu",
+        id: "account-menu",
+        popover: "auto",
+        role: "dialog",
+        "aria-label": "Account",
+      },
       h(
         "div",
         { class: "menu-who" },

@@ -1,5 +1,5 @@
 import { MemoError } from "@memory-app/client";
-import { h } from "../dom";
+import { h, setAttribute } from "../dom";
 import { icon, mark } from "../icons";
 import type { Session } from "../session";
 
@@ -183,8 +183,7 @@ function field({ name, label, type = "text", autocomplete, maxlength = 255 }: Fi
 }
 
 function showError(input: HTMLInputElement, message: string): void {
-  input.toggleAttribute("aria-invalid", message !== "");
-  if (message) input.setAttribute("aria-invalid", "true");
+  setAttribute(input, "aria-invalid", message ? "true" : undefined);
   input.closest(".field")!.querySelector(".field-error")!.textContent = message;
 }
 

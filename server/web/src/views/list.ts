@@ -149,7 +149,7 @@ export class ListView {
     const chosen = this.#query.tag;
     const shown = tags.slice(0, TAGS_SHOWN);
     if (chosen !== undefined && !shown.includes(chosen)) shown.unshift(chosen);
-    const now = shown.map((tag) => tag).join("\n") + `\n\n${chosen ?? ""}`;
+    const now = `${shown.join("\n")}\n\n${chosen ?? ""}`;
     if (this.#tags.dataset.shown === now) return; // a chip being clicked must not be replaced
     this.#tags.dataset.shown = now;
     this.#tags.hidden = shown.length === 0;

@@ -70,8 +70,7 @@ export class MemoryView {
         ),
         this.#status.element,
         this.#people,
-        this.#star,
-        remove,
+        h("div", { class: "memory-actions" }, this.#star, remove),
       ),
       this.#banner,
       h("div", { class: "memory-scroll" }, this.#page),
@@ -139,6 +138,7 @@ export class MemoryView {
     if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
     else if (gone) this.#warn(advice("gone", undefined));
     this.#banner.hidden = !refused && !gone;
+    this.element.classList.toggle("gone", gone);
     const writable = sync?.canWrite === true && !refused && !gone;
     for (const part of this.#writers) part.setWritable(writable);
   }
