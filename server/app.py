@@ -23,7 +23,7 @@ from server import console, reference, rest
 from server.auth import Auth
 from server.config import Settings
 from server.connection import Connection, ConnectionCall, Lobby
-from server.database import opened
+from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
@@ -50,6 +50,7 @@ from sync.tasks import Tasks
 from sync.worker import WorkerPool
 
 CONSOLE = Path(__file__).parent / "web" / "dist"
+COMMIT_CONNECTIONS = 5  # the common commit, and those that go alone beside it
 DRAIN_SECONDS = 8  # for connections to finish what is under way, when the server stops
 
 logger = structlog.get_logger("server")
@@ -72,7 +73,10 @@ class App:
             ConfigError: a setting cannot be used.
         """
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(opened(settings))
+            url = await stack.enter_async_context(address(settings))
+            pool = await stack.enter_async_context(pooled(url))
+            # However many lists wait for a connection, no edit waits behind them.
+            commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -93,7 +97,7 @@ class App:
 
             memory_rows = MemoryRows(pool)
             feed = feed_rows.Feed(pool)
-            log = UpdateLog(pool, memory_rows)
+            log = UpdateLog(pool, memory_rows, commits)
             notices = Notices(broker)
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks

@@ -24,19 +24,39 @@ async def opened(
         DataDirectoryInUse: another server runs on the same DATA_DIR.
         DatabaseUnavailable: the database cannot be started or reached.
     """
-    async with _address(settings, beside_server) as url:
-        pool = await connect(url, wait=wait)
-        try:
-            yield pool
-        finally:
-            try:
-                await asyncio.wait_for(pool.close(), 10)
-            except TimeoutError:
-                pool.terminate()
+    async with (
+        address(settings, beside_server=beside_server) as url,
+        pooled(url, wait=wait) as pool,
+    ):
+        yield pool
 
 
 @asynccontextmanager
-async def _address(settings: Settings, beside_server: bool) -> AsyncIterator[str]:
+async def pooled(url: str, *, size: int = 10, wait: float = 10.0) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of at most `size` connections. A database that is still starting is waited for,
+    `wait` seconds.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+    """
+    pool = await connect(url, min_size=min(size, 2), max_size=size, wait=wait)
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), 10)
+        except TimeoutError:
+            pool.terminate()
+
+
+@asynccontextmanager
+async def address(settings: Settings, *, beside_server: bool = False) -> AsyncIterator[str]:
+    """DATABASE_URL, or the address of the embedded PostgreSQL, which runs until the end.
+
+    Raises:
+        DataDirectoryInUse: another server runs on the same DATA_DIR, and not `beside_server`.
+        DatabaseUnavailable: the embedded database cannot be started.
+    """
     if settings.database_url is not None:
         yield settings.database_url
         return

@@ -75,12 +75,19 @@ UNION ALL (
 """
 
 
-class UpdateLog:
-    """The log of every document; `memories` writes rows that go with an update."""
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-    def __init__(self, pool: asyncpg.Pool, memories: MemoryRows) -> None:
+
+class UpdateLog:
+    """The log of every document. `memories` writes rows that go with an update; `commits` is the
+    pool that commits are made on, if not the one that serves everything else."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, memories: MemoryRows, commits: asyncpg.Pool | None = None
+    ) -> None:
         self._pool = pool
         self._memories = memories
+        self._commits = commits or pool
 
     async def standing(self, document_id: UUID) -> Standing | None:
         with outage.reported():
@@ -145,16 +152,16 @@ class UpdateLog:
         )
         with outage.reported():
             if all(entry.projection is None for entry in entries):
-                rows = await self._pool.fetch(_COMMIT, *arguments)
+                rows = await self._commits.fetch(_COMMIT, *arguments)
             else:
-                async with self._pool.acquire() as connection, connection.transaction():
+                async with self._commits.acquire() as connection, connection.transaction():
                     rows = await connection.fetch(_COMMIT, *arguments)
                     for entry, row in zip(entries, rows, strict=True):
                         if entry.projection and row["log_offset"] == entry.base + 1:
                             await self._memories.write(
                                 connection, entry.document_id, entry.projection, row["log_offset"]
                             )
-        return [Committed(Outcome(row["outcome"]), row["log_offset"]) for row in rows]
+        return [Committed(_OUTCOMES[row[0]], row[1]) for row in rows]
 
     async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
         status = await self._pool.execute(
