@@ -8,7 +8,9 @@ at a time, so a call that crashes or exceeds its time costs its own worker and n
 import asyncio
 import importlib
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -88,10 +90,19 @@ def _new_worker() -> ProcessPoolExecutor:
 
 
 def _prepare() -> None:
-    """A worker ends when its pool says so, not with the terminal's Ctrl-C; and has the CRDT
-    library loaded before the first call waits for it."""
+    """A worker ends when its pool says so or its parent is gone, not with the terminal's Ctrl-C;
+    and has the CRDT library loaded before the first call waits for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module("pycrdt")
+
+
+def _end_with_parent() -> None:
+    # A killed parent says no goodbye, and the pipe that a worker reads it keeps open itself.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _kill(worker: ProcessPoolExecutor) -> None:

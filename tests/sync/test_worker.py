@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
@@ -130,3 +133,32 @@ async def test_closing_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     workers.close()
     ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), SECONDS)
     assert {type(end) for end in ended} == {asyncio.CancelledError}
+
+
+PARENT = """
+import asyncio, os
+from sync.worker import WorkerPool
+
+async def main():
+    print(await WorkerPool(size=1).run(os.getpid), flush=True)
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        worker.wait(SECONDS)
+    assert not worker.is_running()
