@@ -250,7 +250,6 @@ class YjsConnection:
             address=self._visit.address,
         )
         self.send(sync_message(Sync.STEP_1, subscription.room.vector))
-        subscription.room.show_presence(subscription)
         early, self._early = self._early, []
         for message in early:
             self.received(message)

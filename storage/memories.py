@@ -26,6 +26,24 @@ MEMORY_TABLES = """
 """
 _SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
 
+# One round trip: the guard, the rows, and who is to be told.
+_WRITE = """
+WITH advanced AS (
+    UPDATE documents SET projected_offset = $2, changed_xid = pg_current_xact_id()
+    WHERE id = $1 AND projected_offset < $2 RETURNING id
+), written AS (
+    UPDATE memories m SET title = $3, description = $4, content = $5, tags = $6, metadata = $7,
+        updated_at = coalesce((
+            SELECT written_at FROM document_updates
+            WHERE document_id = $1 AND log_offset = $2), now())
+    FROM advanced WHERE m.id = advanced.id
+), removed AS (
+    DELETE FROM messages g USING advanced
+    WHERE g.memory_id = advanced.id AND g.id <> ALL ($8::uuid[])
+)
+SELECT user_id, EXISTS (SELECT FROM advanced) AS written FROM memberships WHERE memory_id = $1
+"""
+
 
 def read_memory(row: asyncpg.Record) -> Memory:
     """A row of `MEMORY_COLUMNS` as the memory it describes."""
@@ -233,15 +251,17 @@ class MemoryRows:
         return [row[0] for row in rows]
 
     async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
-        """Write the rows of the document at `offset` unless they are newer already.
+        """Write the rows of the document at `offset` unless they are newer already. Returns the
+        accounts that follow the memory.
 
         Raises:
             MemoError: `unavailable`.
         """
         with outage.reported():
+            if not projection.messages:
+                return await self.write(self._pool, document_id, projection, offset)
             async with self._pool.acquire() as connection, connection.transaction():
-                await self.write(connection, document_id, projection, offset)
-        return await self.followers(document_id)
+                return await self.write(connection, document_id, projection, offset)
 
     async def followers(self, document_id: UUID) -> Sequence[UUID]:
         """The accounts that follow the memory."""
@@ -253,48 +273,29 @@ class MemoryRows:
 
     async def write(
         self,
-        connection: Connection,
+        connection: Connection | asyncpg.Pool,
         document_id: UUID,
         projection: Projection,
         offset: int,
-    ) -> None:
-        """`save` within the caller's transaction."""
-        advanced = await connection.fetchval(
-            """
-            UPDATE documents SET projected_offset = $2, changed_xid = pg_current_xact_id()
-            WHERE id = $1 AND projected_offset < $2 RETURNING true
-            """,
+    ) -> Sequence[UUID]:
+        """`save`, on a connection that is within a transaction if there are messages."""
+        rows = await connection.fetch(
+            _WRITE,
             document_id,
             offset,
-        )
-        if not advanced:
-            return
-        await connection.execute(
-            """
-            UPDATE memories SET title = $2, description = $3, content = $4, tags = $5,
-                metadata = $6, updated_at = coalesce((
-                    SELECT written_at FROM document_updates
-                    WHERE document_id = $1 AND log_offset = $7), now())
-            WHERE id = $1
-            """,
-            document_id,
             projection.title,
             projection.description,
             projection.content,
             projection.tags,
             projection.metadata,
-            offset,
-        )
-        await connection.execute(
-            "DELETE FROM messages WHERE memory_id = $1 AND id <> ALL ($2::uuid[])",
-            document_id,
             [message.id for message in projection.messages],
         )
-        if projection.messages:
+        if projection.messages and rows and rows[0]["written"]:
             await self._write_messages(connection, document_id, projection)
+        return [row["user_id"] for row in rows]
 
     async def _write_messages(
-        self, connection: Connection, document_id: UUID, projection: Projection
+        self, connection: Connection | asyncpg.Pool, document_id: UUID, projection: Projection
     ) -> None:
         # A message's id is chosen by whoever may write the document: one that stands in another
         # memory is left alone.

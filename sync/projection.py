@@ -1,7 +1,8 @@
 """The projector: keeps the rows of lists and search behind the log by moments.
 
 A commit marks its document; after `DEBOUNCE_SECONDS` the document is read in a worker process
-and its rows are written, guarded by the offset they stand for. After a crash, and every
+and its rows are written, guarded by the offset they stand for. One that is typed in all the time
+rests in between, so that its rows cost a fraction of its edits. After a crash, and every
 `SWEEP_SECONDS`, the documents whose rows are behind are found in the database.
 """
 
@@ -21,7 +22,8 @@ DEBOUNCE_SECONDS = 0.2
 SWEEP_SECONDS = 30.0
 SWEEP_LIMIT = 500
 CONCURRENCY = 4
-_REST = 5.0  # a document that takes long rests this many times as long before the next
+REST_SECONDS = 1.0  # between two projections of one document,
+REST_FACTOR = 5.0  # or this many times as long as the last one took, if that is more
 _PASSING = frozenset((ErrorCode.BUSY, ErrorCode.UNAVAILABLE))  # no fault of the document
 
 
@@ -45,8 +47,8 @@ class Projector:
         self._observer = observer
         self._tasks = tasks
         self._marked: set[UUID] = set()  # waiting for their turn
-        self._again: set[UUID] = set()  # marked while they were being projected
-        self._running: set[UUID] = set()
+        self._running: set[UUID] = set()  # being projected, or resting from it
+        self._again: set[UUID] = set()  # marked meanwhile
         self._unbearable: dict[UUID, int] = {}  # offsets at which a document could not be read
         self._turns = asyncio.Semaphore(CONCURRENCY)
 
@@ -80,12 +82,14 @@ class Projector:
                 await self.project(document_id)
         except Exception as error:  # noqa: BLE001 (one document must not stop the others)
             self._observer.failed("projection", document_id, error)
-        finally:
-            self._running.discard(document_id)
-            if document_id in self._again:
-                self._again.discard(document_id)
-                took = time.perf_counter() - started
-                self.mark(document_id, max(DEBOUNCE_SECONDS, _REST * took))
+        rest = max(REST_SECONDS, REST_FACTOR * (time.perf_counter() - started))
+        asyncio.get_running_loop().call_later(rest, self._rested, document_id)
+
+    def _rested(self, document_id: UUID) -> None:
+        self._running.discard(document_id)
+        if document_id in self._again:
+            self._again.discard(document_id)
+            self._begin(document_id)
 
     async def project(self, document_id: UUID) -> None:
         """Write the document's rows as of now, and tell the devices that follow it.

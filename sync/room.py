@@ -193,7 +193,7 @@ class Room:
             while waiting:
                 client_seq, payload = waiting[0]
                 try:
-                    update = await self._workers.run(scan, payload)
+                    update = await self._scan(payload)
                 except MalformedUpdate as error:
                     self._answer_refusal(subscription, client_seq, len(payload), _malformed(error))
                 except MemoError as error:
@@ -218,12 +218,16 @@ class Room:
             MemoError: it was refused.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        large = len(payload) > SCAN_INLINE_BYTES
-        update = await self._workers.run(scan, payload) if large else scan(payload)
+        update = await self._scan(payload)
         self._admit(
             Submission(author, payload, update, done=done, projection=projection, base=base)
         )
         return await done
+
+    async def _scan(self, payload: bytes) -> Update:
+        if len(payload) > SCAN_INLINE_BYTES:
+            return await self._workers.run(scan, payload)
+        return scan(payload)
 
     def _admit(self, submission: Submission) -> None:
         if self._waiting is not None:

@@ -7,7 +7,9 @@ changes from one shared type to another and of surrogate pairs; other text costs
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import accumulate, chain, islice, pairwise
+from secrets import token_bytes
 from typing import Self
 
 from sync.update import (
@@ -22,6 +24,7 @@ from sync.update import (
     TYPE,
     VALUE,
     VALUES,
+    WHAT,
     MalformedUpdate,
     Run,
     Update,
@@ -29,20 +32,20 @@ from sync.update import (
     scan,
 )
 
-# The place of a clock: how many shared types it is in, counting the root; whether it is under a
-# key; whether in a Y.Array; and what it holds. Of what is collected only that is known.
-_DEPTH, _KEYED, _IN_ARRAY, _WHAT = 5, 1 << 4, 1 << 3, 0b111
-_IN_ROOT = 1 << _DEPTH | VALUE
+# The place of a clock, in the bits of a number: what it holds (as in a run), whether it is in a
+# Y.Array, whether under a key, how many shared types it is in (counting the root); and above that
+# a hash of the inmost type's name and the key, which tells places apart. Collected, it has none.
+_IN_ARRAY, _KEYED, _DEPTH, _NAME = 1 << 3, 1 << 4, 5, 12
+_NAME_BYTES = 5
 # Above so many ranges at once it is cheaper to sort them all than to insert each.
 _MANY = 64
-# Of the encoding.
 _VERSION = 1
 
 
 class State:
     """The clocks a document has reached, which of them are deleted, and how its types nest."""
 
-    __slots__ = ("_deleted", "_pairs", "_places", "clocks")
+    __slots__ = ("_deleted", "_pairs", "_places", "_salt", "_validated", "clocks")
 
     def __init__(self) -> None:
         # client -> next clock: the state vector
@@ -51,6 +54,10 @@ class State:
         self._places: dict[int, _Places] = {}
         # client -> the clocks that hold the second half of a surrogate pair
         self._pairs: dict[int, array[int]] = {}
+        # Nobody shall find two places with one hash.
+        self._salt = token_bytes(8)
+        # the update validated last, and where it goes, unless the state has changed since
+        self._validated: tuple[Update, dict[int, _Places]] | None = None
 
     @classmethod
     def of(cls, updates: Iterable[bytes]) -> Self:
@@ -93,22 +100,31 @@ class State:
         Raises:
             MalformedUpdate: with the reason.
         """
-        self._place(update, strict=True)
+        placed = self._place(update, strict=True)
         if self._pairs or update.pairs:
             self._check_pairs(update)
+        self._validated = update, placed
 
     def add(self, update: Update) -> None:
         """Take in an update that is part of the document; nothing may be missing."""
         assert not self.missing(update)
-        for client, places in self._place(update, strict=False).items():
-            self._places.setdefault(client, _Places()).extend(places)
+        if self._validated is not None and self._validated[0] is update:
+            _, placed = self._validated
+        else:
+            placed = self._place(update, strict=False)
+        self._validated = None
+        for client, places in placed.items():
+            if client in self._places:
+                self._places[client].extend(places)
+            else:
+                self._places[client] = places
         for client, pairs in update.pairs.items():
             new = pairs[bisect_left(pairs, self.clocks.get(client, 0)) :]
             self._pairs.setdefault(client, array("I")).extend(new)
         deletes = list(update.deletes.items())
         for client, start, end, held, *_ in update.runs:
             known = self.clocks.get(client, 0)
-            if held & _WHAT in (DELETED, COLLECTED) and end > known:
+            if held & WHAT in (DELETED, COLLECTED) and end > known:
                 deletes.append((client, [(max(start, known), end)]))
         for client, ranges in deletes:
             self._deleted.setdefault(client, _Ranges()).unite(ranges)
@@ -137,55 +153,59 @@ class State:
             numbers += client, self.clocks[client]
         return _encoded(numbers)
 
+    def copy(self) -> Self:
+        """The same, to be changed apart."""
+        return self.decode(self.encode())
+
     def encode(self) -> bytes:
         """All of this, compactly, to be stored beside a snapshot."""
-        numbers = [_VERSION, len(self.clocks)]
+        kinds = {place for places in self._places.values() for place in places.places}
+        index = {place: number for number, place in enumerate(kinds)}
+        numbers = [len(kinds), *kinds, len(self.clocks)]
         for client, clock in self.clocks.items():
-            places = self._places.get(client, _Places())
-            numbers += client, clock, len(places.kinds), *places.kinds, places.end
+            places = self._places[client]
+            numbers += client, clock, len(places.places)
+            numbers += (index[place] for place in places.places)
             deleted, pairs = self._deleted.get(client, _Ranges()), self._pairs.get(client, ())
             for ascending in (places.starts, deleted.bounds, pairs):
                 numbers.append(len(ascending))
                 numbers += (later - clock for clock, later in pairwise((0, *ascending)))
-        return _encoded(numbers)
+        return bytes((_VERSION, *self._salt)) + _encoded(numbers)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The state that was encoded."""
+        """The state that was encoded; raises ValueError for other bytes."""
         state = cls()
-        numbers = _decoded(data)
+        if data[:1] != bytes((_VERSION,)):
+            raise ValueError("a state in another version's encoding")
+        state._salt = data[1:9]
+        numbers = _decoded(data[9:])
         try:
-            if next(numbers) != _VERSION:
-                raise ValueError("a state of another version")
+            kinds = list(islice(numbers, next(numbers)))
             for _ in range(next(numbers)):
-                state._decode_client(numbers)
+                state._decode_client(numbers, kinds)
         except (IndexError, OverflowError, StopIteration):
             raise ValueError("a damaged state") from None
         return state
 
-    def _decode_client(self, numbers: Iterator[int]) -> None:
+    def _decode_client(self, numbers: Iterator[int], kinds: list[int]) -> None:
         client = next(numbers)
         self.clocks[client] = next(numbers)
         places, deleted, pairs = _Places(), _Ranges(), array("I")
-        places.kinds.extend(islice(numbers, next(numbers)))
-        places.end = next(numbers)
+        places.places.extend(kinds[number] for number in islice(numbers, next(numbers)))
         for ascending in (places.starts, deleted.bounds, pairs):
             ascending.extend(accumulate(islice(numbers, next(numbers))))
-        if places.kinds:
-            self._places[client] = places
+        self._places[client] = places
         if deleted.bounds:
             self._deleted[client] = deleted
         if pairs:
             self._pairs[client] = pairs
 
-    def copy(self) -> Self:
-        """The same, to be changed apart."""
-        return self.decode(self.encode())
-
     def _place(self, update: Update, *, strict: bool) -> "dict[int, _Places]":
-        """Where the new clocks of an update go, unless simply into a root.
+        """Where the new clocks of an update go.
 
-        A snapshot may hold what would not be let in: its garbage has been collected since.
+        Strictly, not into what Yjs or yrs cannot bear. What has been let in may not stand that
+        any more, once garbage has been collected beside it.
         """
         placed: dict[int, _Places] = {}
         for run in update.runs:
@@ -193,57 +213,69 @@ class State:
             known = self.clocks.get(client, 0)
             if end <= known:
                 continue
-            what = held & _WHAT
-            container = self._container(run, placed, strict=strict)
+            place = self._container(run, placed, strict=strict)
             if strict:
-                if container >> _DEPTH > MAX_NESTING:
-                    raise _malformed(f"nesting deeper than {MAX_NESTING}", run)
-                if container & _IN_ARRAY and what == TEXT:  # yrs never ends reading it
-                    raise _malformed("text in an array", run)
-                if container & _KEYED and _is_long(run) and not _is_deleted(run, update):
-                    # Yjs fails to collect them if one is deleted before the others.
-                    raise _malformed("several values under one key", run)
-                if start < known and held != COLLECTED:
-                    before = self._at(client, known - 1, placed) & ~_WHAT
-                    if before != container:
-                        raise _malformed("not where it was before", run)
-            place = _place(container, what)
-            if place != _IN_ROOT:
-                if client not in placed:
-                    placed[client] = _Places()
-                placed[client].append(max(start, known), end, place)
+                self._check_place(place, run, update)
+            if client not in placed:
+                placed[client] = _Places()
+            what = held & WHAT
+            if not place:
+                place = COLLECTED
+            elif what not in (TEXT, VALUES):
+                place |= what
+            placed[client].append(max(start, known), place)
         return placed
 
     def _container(self, run: Run, placed: "dict[int, _Places]", *, strict: bool) -> int:
-        """The place a run is in, less what it holds; 0 if it is collected at once."""
-        _, _, _, held, left, left_clock, right, right_clock = run
+        """The place of a run, less what it holds; 0 if Yjs and yrs collect it at once."""
+        _, _, _, held, name, left, left_clock, right, right_clock = run
+        flags = _KEYED if held & KEYED else 0
+        depth = 1
         if held & CHILD:
             parent = self._at(left, left_clock, placed)
-            if strict and parent & _WHAT == VALUE:  # an error to yrs
+            if strict and parent & WHAT == VALUE:  # an error to yrs
                 raise _malformed("in what is no shared type", run)
-            if parent & _WHAT not in (TYPE, ARRAY):
+            if parent & WHAT not in (TYPE, ARRAY):
                 return 0
-            depth = min(parent >> _DEPTH, MAX_NESTING) + 1
-            container = depth << _DEPTH | (_IN_ARRAY if parent & _WHAT == ARRAY else 0)
-            return container | (_KEYED if held & KEYED else 0)
-        if left == right == NONE:
-            if held == COLLECTED:
-                return 0
-            return 1 << _DEPTH | (_KEYED if held & KEYED else 0)
-        before = self._at(left, left_clock, placed) & ~_WHAT if left != NONE else 0
-        behind = self._at(right, right_clock, placed) & ~_WHAT if right != NONE else 0
-        if strict and left != NONE != right and before != behind:
-            # If one of them is garbage, Yjs collects the item; yrs puts it beside the other.
-            raise _malformed("between items of different places", run)
-        return before or behind
+            depth += min(_depth(parent), MAX_NESTING)
+            if parent & WHAT == ARRAY:
+                flags |= _IN_ARRAY
+        elif not name:
+            before = self._at(left, left_clock, placed) & ~WHAT if left != NONE else 0
+            behind = self._at(right, right_clock, placed) & ~WHAT if right != NONE else 0
+            if strict and left != NONE != right and before != behind:
+                # When one of them is collected, so is the item in Yjs, but not in yrs.
+                raise _malformed("between items of different places", run)
+            return before or behind
+        digest = blake2b(name, digest_size=_NAME_BYTES, key=self._salt).digest()
+        return int.from_bytes(digest, "big") << _NAME | depth << _DEPTH | flags
+
+    def _check_place(self, place: int, run: Run, update: Update) -> None:
+        client, start, end, held, *_ = run
+        what = held & WHAT
+        if _depth(place) > MAX_NESTING:
+            raise _malformed(f"nesting deeper than {MAX_NESTING}", run)
+        if what == TEXT and place & (_IN_ARRAY | _KEYED):
+            # yrs never ends reading such an array, and fails to read such a map.
+            raise _malformed("text in what is no text", run)
+        if what == VALUES and place & _KEYED:
+            deletes = update.deletes.get(client, ())
+            if not any(first <= start and end <= last for first, last in deletes):
+                # Once only a part is deleted, Yjs fails to collect the other.
+                raise _malformed("several values under one key", run)
+        known = self.clocks.get(client, 0)
+        if start < known and what != COLLECTED:
+            before = self._places[client].at(known - 1) & ~WHAT
+            if before != place:
+                raise _malformed("not where it was before", run)
 
     def _at(self, client: int, clock: int, placed: "dict[int, _Places]") -> int:
-        places = self._places if clock < self.clocks.get(client, 0) else placed
-        return places[client].at(clock) if client in places else _IN_ROOT
+        known = clock < self.clocks.get(client, 0)
+        return (self._places if known else placed)[client].at(clock)
 
     def _check_pairs(self, update: Update) -> None:
         """Refuse to cut a surrogate pair: yrs miscounts its halves and loses what is behind."""
-        for client, start, end, held, left, left_clock, right, right_clock in update.runs:
+        for client, start, end, held, _, left, left_clock, right, right_clock in update.runs:
             if left != NONE and not held & CHILD:
                 self._check_cut(update, left, left_clock + 1)
             if right != NONE:
@@ -252,12 +284,11 @@ class State:
             if start < known:
                 # Yjs looks again for the neighbours of what it knows, at bounds as told here.
                 self._check_cut(update, client, known)
-                if held & _WHAT in (VALUE, TEXT, VALUES):
+                if held & WHAT in (VALUE, TEXT, VALUES):
                     self._check_same(update, client, start, min(end, known))
         for client, ranges in update.deletes.items():
-            for bounds in ranges:
-                for clock in bounds:
-                    self._check_cut(update, client, clock)
+            for clock in chain.from_iterable(ranges):
+                self._check_cut(update, client, clock)
 
     def _check_cut(self, update: Update, client: int, clock: int) -> None:
         known = clock < self.clocks.get(client, 0)
@@ -274,28 +305,8 @@ class State:
             raise MalformedUpdate(f"not what it was before at clock {start} of client {client}")
 
 
-def _malformed(reason: str, run: Run) -> MalformedUpdate:
-    return MalformedUpdate(f"{reason} at clock {run[1]} of client {run[0]}")
-
-
-def _place(container: int, what: int) -> int:
-    if not container:
-        return COLLECTED
-    return container | (VALUE if what in (TEXT, VALUES) else what)
-
-
-def _is_long(run: Run) -> bool:
-    _, start, end, held, *_ = run
-    return held & _WHAT == VALUES or (held & _WHAT == TEXT and end - start > 1)
-
-
-def _is_deleted(run: Run, update: Update) -> bool:
-    client, first, last, *_ = run
-    return any(start <= first and last <= end for start, end in update.deletes.get(client, ()))
-
-
 class _Ranges:
-    """Sets of clocks as start, end, start, end, ... in one ascending array."""
+    """A set of clocks as start, end, start, end, ... in one ascending array."""
 
     __slots__ = ("bounds",)
 
@@ -309,7 +320,7 @@ class _Ranges:
         bounds = self.bounds
         for start, end in ranges:
             index = bisect_right(bounds, start)
-            # Behind an odd number of bounds is within a range.
+            # Behind an odd number of bounds is inside.
             if not index & 1 or bounds[index] < end:
                 return False
         return True
@@ -327,36 +338,34 @@ class _Ranges:
 
 
 class _Places:
-    """Where clocks of one client are, unless in a root: runs that start in ascending order."""
+    """The place of each clock of a client, as runs of one place."""
 
-    __slots__ = ("end", "kinds", "starts")
+    __slots__ = ("places", "starts")
 
     def __init__(self) -> None:
         self.starts = array("I")
-        self.kinds = array("H")
-        self.end = 0
+        self.places = array("Q")
 
     def at(self, clock: int) -> int:
-        index = bisect_right(self.starts, clock) - 1
-        return self.kinds[index] if index >= 0 and clock < self.end else _IN_ROOT
+        return self.places[bisect_right(self.starts, clock) - 1]
 
-    def append(self, start: int, end: int, place: int) -> None:
-        """Add a run behind the others."""
-        if start > self.end and self.kinds:
-            self._start(self.end, _IN_ROOT)
-        self._start(start, place)
-        self.end = end
+    def append(self, start: int, place: int) -> None:
+        """From `start` on, behind all others, it is this place."""
+        if not self.places or self.places[-1] != place:
+            self.starts.append(start)
+            self.places.append(place)
 
-    def extend(self, others: "_Places") -> None:
-        """Add all runs of another, which lie behind."""
-        ends = [*others.starts[1:], others.end]
-        for start, end, place in zip(others.starts, ends, others.kinds, strict=True):
-            self.append(start, end, place)
+    def extend(self, later: "_Places") -> None:
+        for start, place in zip(later.starts, later.places, strict=True):
+            self.append(start, place)
 
-    def _start(self, clock: int, place: int) -> None:
-        if not self.kinds or self.kinds[-1] != place:
-            self.starts.append(clock)
-            self.kinds.append(place)
+
+def _depth(place: int) -> int:
+    return place >> _DEPTH & (1 << _NAME - _DEPTH) - 1
+
+
+def _malformed(reason: str, run: Run) -> MalformedUpdate:
+    return MalformedUpdate(f"{reason} at clock {run[1]} of client {run[0]}")
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -36,6 +36,7 @@ MAX_CLOCK = 2**31 - 1
 VALUE, TEXT, TYPE, ARRAY, DELETED, COLLECTED, VALUES = range(7)
 # Added where the left id of a run is that of its parent; where it is under a key of its parent.
 CHILD, KEYED = 8, 16
+WHAT = 7
 # Client and clock of an id that is not there.
 NONE = -1
 
@@ -192,7 +193,9 @@ def _structs(  # noqa: C901, PLR0912, PLR0915 - one loop, since every keystroke 
             continue
         here = left, left_clock, right, right_clock
         if left == client and left_clock == clock - 1:
-            follows = held == VALUE == holds & ~CHILD and (right == NONE or here[2:] == place[2:])
+            follows = (
+                held <= TEXT and held == holds & WHAT and here[2:] in (place[2:], _NOWHERE[2:])
+            )
         else:
             follows = held == holds and named == name and here == place == _NOWHERE
         if not follows:

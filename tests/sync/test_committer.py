@@ -81,6 +81,21 @@ async def test_a_room_with_much_to_write_commits_beside_the_others(
     assert await heavy.ack(large) == 1
 
 
+async def test_a_room_is_not_taken_from_again_while_its_commit_is_under_way(
+    pool: asyncpg.Pool, node: Node, ada: Author
+) -> None:
+    heavy, light = await devices(pool, node, ada, 2)
+    gate = node.log.before["commit"] = Gate()
+    sent = [heavy.submit(heavy.type("x" * 200_000))]
+    await gate.arrival()
+    sent.append(heavy.submit(heavy.type("behind")))
+    node.hub._committer.wake(heavy.subscription.room)  # as a late retry does
+    await light.ack(light.submit(light.type("y")))
+    assert heavy.acks == {}
+    gate.open()
+    assert [await heavy.ack(number) for number in sent] == [1, 2]
+
+
 async def test_a_document_locked_elsewhere_lands_after_its_release_and_delays_no_other(
     pool: asyncpg.Pool, node: Node, ada: Author
 ) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,8 @@ import asyncpg
 import pytest
 from pycrdt import Doc, Map
 
-from protocol.log import Author, Entry, Snapshot
-from sync.compaction import MIN_TAIL_BYTES, Compactor
+from protocol.log import Author, Entry, Row, Snapshot
+from sync.compaction import MIN_TAIL_BYTES, Compactor, authors
 from sync.document import load, project
 from sync.room import Room
 from sync.state import State
@@ -300,3 +301,16 @@ async def test_a_sweep_trims_what_has_come_of_age(stage: Stage, ada: Author, mem
     assert snapshot is not None
     assert rows == []
     assert project([snapshot.payload]).content["text"] == "a"
+
+
+def test_a_run_of_one_author_on_one_device_is_one_record_dated_by_its_last_row() -> None:
+    device = Device(Author(UUID(int=1), "phone"))
+    updates = [device.type("ab"), device.type("c"), device.type("de"), device.type("f")]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    names = ["phone", "phone", "laptop", "phone"]
+    rows = [
+        Row(offset, update, UUID(int=1), name, start + timedelta(days=offset))
+        for offset, (update, name) in enumerate(zip(updates, names, strict=True))
+    ]
+    records = [(a.clock_from, a.clock_to, a.device_id, a.written_at.day) for a in authors(rows)]
+    assert records == [(0, 3, "phone", 2), (3, 5, "laptop", 3), (5, 6, "phone", 4)]
