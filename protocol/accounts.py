@@ -46,6 +46,9 @@ class Register(Body, frozen=True):
 
 
 class Login(Body, frozen=True):
+    """`remember_me` is taken and changes nothing yet: every session lasts 7 days from its last
+    refresh."""
+
     email: Email
     password: Password
     remember_me: bool = False

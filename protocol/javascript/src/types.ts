@@ -254,6 +254,9 @@ export interface SignedIn {
   expiresIn: number;
 }
 
+/**
+ * `rememberMe` is taken and changes nothing yet: every session lasts 7 days from its last refresh.
+ */
 export interface Login {
   /** 3 to 255 characters. */
   email: string;
