@@ -281,7 +281,7 @@ class YjsConnection:
             payload, _ = read_bytes(message, at)
             subscription.send_awareness(payload)
         elif kind == Message.QUERY_AWARENESS:
-            subscription.room.show_presence(subscription)
+            subscription.room.presence.show(subscription)
         elif kind != Message.AUTH:
             raise ValueError(f"there is no message {kind}")
 

@@ -152,7 +152,11 @@ class Committer:
             return
         self._retries.pop(room, None)
         self._end()
-        room.settle(outcomes)
+        try:
+            room.settle(outcomes)
+        except Exception as error:  # noqa: BLE001 (one room's failure must not end the committer)
+            self._observer.failed("delivery", room.document_id, error)
+            room.recover()
 
     def _end(self) -> None:
         self._under_way -= 1

@@ -17,8 +17,9 @@ from uuid import UUID
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standing
 from sync.document import hold
+from sync.holding import Holding
 from sync.interfaces import Log, Observer, Subscriber, Wire
-from sync.presence import INTERVAL, Presence
+from sync.relay import Relay
 from sync.state import State
 from sync.submission import Delivery, Submission
 from sync.subscription import Subscription
@@ -27,7 +28,6 @@ from sync.update import MalformedUpdate, Update, scan
 from sync.worker import WorkerPool
 
 HOLD_SECONDS = 1.0  # how long an update waits for a part it builds on to come another way
-MAX_HELD = 256
 ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
 SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0  # seconds between tries at a log that cannot be read
@@ -74,6 +74,7 @@ class Room:
         self.observer = observer
         self.tasks = tasks
         self.subscriptions: set[Subscription] = set()
+        self.presence = Relay(channel, self.subscriptions, observer)
         self.writing = asyncio.Lock()  # one server-side write at a time: they share a client id
         self.pins = 0  # openings and server-side writes under way
         self.ended = False  # the document is gone
@@ -83,17 +84,13 @@ class Room:
         self._wake = wake
         self._committed = committed
         self._idle = idle
-        self._hold_seconds = hold_seconds
         self._queue: deque[Submission] = deque()
         self._in_flight: Sequence[Submission] = ()
-        self._held: list[Submission] = []
-        self._hold_timer: asyncio.TimerHandle | None = None
+        self._held = Holding(hold_seconds, self._admit, self._expired)
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
         self._overtaken = False  # another node may have written behind what is in flight
         self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
-        self._presence: Presence[Subscription] = Presence()
-        self._presence_timer: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -130,15 +127,12 @@ class Room:
         self.subscriptions.add(subscription)
         if position < self.head:
             subscription.fall_behind()
-        if len(self._presence):
-            # Behind the answer to the opening, which goes out before anything else runs.
-            asyncio.get_running_loop().call_soon(self.show_presence, subscription)
+        self.presence.joined(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self.subscriptions.discard(subscription)
-        if self._presence.leave(subscription):
-            self._schedule_presence()
+        self.presence.left(subscription)
         if not self.busy:
             self._idle(self)
 
@@ -148,9 +142,8 @@ class Room:
         for subscription in list(self.subscriptions):
             subscription.subscriber.lost(self.channel, error)
             subscription.close()
-        left = [*self._queue, *self._held, *(self._waiting or ())]
+        left = [*self._queue, *self._held.take(), *(self._waiting or ())]
         self._queue.clear()
-        self._held.clear()
         if self._waiting is not None:
             self._waiting.clear()
         for submission in left:
@@ -254,7 +247,7 @@ class Room:
         state.add(update)
         self._enqueue(submission)
         if self._held:
-            self._retry_held()
+            self._held.retry()
 
     def _claims(self, submission: Submission) -> tuple[tuple[int, UUID | None], ...]:
         """The Yjs client ids that this update is the first to use.
@@ -280,30 +273,14 @@ class Room:
     # Updates that build on what is not here
 
     def _hold(self, submission: Submission, missing: dict[int, int]) -> None:
-        loop = asyncio.get_running_loop()
-        if not submission.deadline:
-            submission.deadline = loop.time() + self._hold_seconds
-            self.tasks.start(self._look_for_more())
-        if len(self._held) >= MAX_HELD or loop.time() >= submission.deadline:
+        first = not submission.deadline
+        if not self._held.keep(submission):
             self._refuse(submission, _missing(missing))
-            return
-        self._held.append(submission)
-        if self._hold_timer is None:
-            self._hold_timer = loop.call_at(submission.deadline, self._expire_held)
+        elif first:
+            self.tasks.start(self._look_for_more())
 
-    def _retry_held(self) -> None:
-        held, self._held = self._held, []
-        for submission in held:
-            self._admit(submission)
-
-    def _expire_held(self) -> None:
-        self._hold_timer = None
-        self._retry_held()
-        if self._held and self._hold_timer is None:
-            earliest = min(submission.deadline for submission in self._held)
-            loop = asyncio.get_running_loop()
-            self._hold_timer = loop.call_at(earliest, self._expire_held)
-        elif not self.busy:
+    def _expired(self) -> None:
+        if not self.busy:
             self._idle(self)
 
     async def _look_for_more(self) -> None:
@@ -501,44 +478,8 @@ class Room:
                     self._refuse(submission, _closed())
                 else:
                     self._admit(submission)
-            self._retry_held()
+            self._held.retry()
         self._continue()
-
-    # Presence
-
-    def relay(self, subscription: Subscription, payload: bytes) -> None:
-        """Show an awareness update of one connection to the others, soon."""
-        if self._presence.apply(subscription, payload):
-            self._schedule_presence()
-
-    def show_presence(self, subscription: Subscription) -> None:
-        """Tell one connection of everyone who is here."""
-        states = self._presence.all()
-        if states is not None and subscription.open and not subscription.subscriber.congested:
-            subscriber = subscription.subscriber
-            subscriber.send(subscriber.wire.awareness(self.channel, states))
-
-    def _schedule_presence(self) -> None:
-        if self._presence_timer is None:
-            loop = asyncio.get_running_loop()
-            self._presence_timer = loop.call_later(INTERVAL, self._send_presence)
-
-    def _send_presence(self) -> None:
-        self._presence_timer = None
-        payload, owners = self._presence.take_changes()
-        messages: dict[Wire, bytes] = {}
-        relayed = 0
-        for subscription in self.subscriptions:
-            subscriber = subscription.subscriber
-            if subscriber.congested or owners == {subscription}:
-                continue
-            message = messages.get(subscriber.wire)
-            if message is None:
-                message = subscriber.wire.awareness(self.channel, payload)
-                messages[subscriber.wire] = message
-            subscriber.send(message)
-            relayed += 1
-        self.observer.presence(relayed)
 
 
 async def load_state(standing: Standing, workers: WorkerPool) -> State:

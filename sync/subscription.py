@@ -54,7 +54,7 @@ class Subscription:
         Raises:
             MemoError: `malformed_awareness`.
         """
-        self.room.relay(self, payload)
+        self.room.presence.apply(self, payload)
 
     def close(self) -> None:
         """Leave the room. Updates already taken are committed all the same."""
@@ -144,7 +144,7 @@ class Subscription:
                 if self.position >= room.head:
                     self.lagging = False
                     self._own.clear()
-                    room.show_presence(self)
+                    room.presence.show(self)
                     return
                 rows = await room.log.read(room.document_id, self.position, up_to=room.head)
                 if not rows or rows[0][0] != self.position + 1:
