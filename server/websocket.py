@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, Protocol, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
+import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
@@ -33,12 +34,16 @@ PRE_AUTH_BYTES = 1 << 20  # the largest message of one who has not said who it i
 HIGH_WATER = 1 << 20  # bytes unwritten at which a connection counts as congested
 LOW_WATER = 1 << 18
 UNSENT_BYTES = 1 << 17  # that the kernel holds for a connection before we count them
+SLICE_BYTES = 1 << 13  # parsed at once
+TURN_SECONDS = 0.005  # that one connection's input may take before others have their turn
 CLOSE_SECONDS = 5.0  # for the peer to answer a close
 SWEEP_SECONDS = 1.0
 
 # The library's own: it says at `info` and below what we count or log ourselves.
-logger = logging.getLogger("websockets.server")
-logger.setLevel(logging.WARNING)
+library_logger = logging.getLogger("websockets.server")
+library_logger.setLevel(logging.WARNING)
+
+logger = structlog.get_logger("websocket")
 
 
 class Endpoint(Protocol):
@@ -75,9 +80,9 @@ class Visit:
     __slots__ = ("address", "path", "query")
 
     def __init__(self, request: Request, address: str | None) -> None:
-        url = urlsplit(request.path)
-        self.path = unquote(url.path)
-        self.query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        path, _, query = request.path.partition("?")
+        self.path = unquote(path)
+        self.query = {name: values[-1] for name, values in parse_qs(query).items()}
         self.address = address
 
 
@@ -108,7 +113,12 @@ class Sockets:
     def _write_all(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:
+                # Whatever is wrong with it, the others' writes wait behind it.
+                logger.exception("a connection could not be written")
+                connection.transport.abort()
 
     async def run(self) -> None:
         """Look after heartbeats for ever."""
@@ -116,7 +126,11 @@ class Sockets:
             await asyncio.sleep(SWEEP_SECONDS)
             now, wall = self._loop.time(), time.time()
             for connection in tuple(self.open):
-                connection.tick(now, wall)
+                try:
+                    connection.tick(now, wall)
+                except Exception:
+                    logger.exception("a connection could not be looked after")
+                    connection.transport.abort()
 
 
 class Phase(Enum):
@@ -147,6 +161,8 @@ class WebSocket(asyncio.Protocol):
         self._endpoint: Endpoint | None = None
         self._out: list[bytes] = []
         self._dirty = False
+        self._received = bytearray()  # and not parsed yet
+        self._turn: asyncio.Handle | None = None
         self._parts: bytearray | None = None
         self._paused = False
         self._pinged = False
@@ -156,7 +172,7 @@ class WebSocket(asyncio.Protocol):
         self._protocol = ServerProtocol(
             select_subprotocol=lambda _, offered: self._select_subprotocol(offered),
             max_size=PRE_AUTH_BYTES,
-            logger=logger,
+            logger=library_logger,
         )
 
     # asyncio.Protocol
@@ -173,18 +189,11 @@ class WebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_heard = self._loop.time()
         self._pinged = False
-        protocol = self._protocol
-        protocol.receive_data(data)
-        for event in protocol.events_received():
-            if self.phase is Phase.OPEN:
-                self._handle_frame(cast(Frame, event))
-            elif self.phase is Phase.HANDSHAKE:
-                self._handle_request(cast(Request, event))
-        answer = protocol.data_to_send()
-        if answer and not self.transport.is_closing():
-            self.transport.write(b"".join(answer))
-        if protocol.parser_exc is not None or protocol.state is not State.OPEN:
-            self._finish()
+        if len(data) <= SLICE_BYTES and not self._received:
+            self._parse(data)
+        else:
+            self._received += data
+            self._parse_received()
 
     def eof_received(self) -> None:
         self._finish()
@@ -196,7 +205,7 @@ class WebSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.congested = False
         self._update_reading()
-        if self.phase is Phase.OPEN and self._endpoint is not None:
+        if self.is_open and self._endpoint is not None:
             self._endpoint.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -206,6 +215,7 @@ class WebSocket(asyncio.Protocol):
             self._close_timer.cancel()
         opened, self.phase = self.phase is not Phase.HANDSHAKE, Phase.CLOSED
         self._out.clear()
+        self._received.clear()
         if opened and self._endpoint is not None:
             self._endpoint.closed()
 
@@ -219,6 +229,11 @@ class WebSocket(asyncio.Protocol):
             self.transport.close()
 
     # What endpoints use
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self.phase is Phase.OPEN
 
     def send(self, message: bytes) -> None:
         """Queue a complete WebSocket message (`binary_message`)."""
@@ -250,7 +265,9 @@ class WebSocket(asyncio.Protocol):
             return
         self.flush()
         self.phase = Phase.CLOSING
-        self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
+        # The peer's own close may have come behind what is refused here: that one is answered.
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
         if not self.transport.is_closing():
             self.transport.write(b"".join(self._protocol.data_to_send()))
         self._close_timer = self._loop.call_later(CLOSE_SECONDS, self.transport.abort)
@@ -261,8 +278,9 @@ class WebSocket(asyncio.Protocol):
 
     def pause_reading(self, pause: bool) -> None:
         """Take nothing more from the peer for now, or take it again."""
-        self._paused = pause
-        self._update_reading()
+        if pause is not self._paused:
+            self._paused = pause
+            self._update_reading()
 
     def tick(self, now: float, wall: float) -> None:
         """Ping a silent peer; give up on one that stays silent."""
@@ -285,6 +303,33 @@ class WebSocket(asyncio.Protocol):
             self._endpoint.tick(wall)
 
     # Parts of the above
+
+    def _parse_received(self) -> None:
+        """Parse what was received, for one turn: a single read can hold a hundred thousand
+        frames, and nobody else is to wait for them."""
+        self._turn = None
+        until = time.perf_counter() + TURN_SECONDS
+        while self._received and not (self._paused or self.congested):
+            data = bytes(self._received[:SLICE_BYTES])
+            del self._received[:SLICE_BYTES]
+            self._parse(data)
+            if time.perf_counter() > until:
+                break
+        self._update_reading()
+
+    def _parse(self, data: bytes) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if self.phase is Phase.OPEN:
+                self._handle_frame(cast(Frame, event))
+            elif self.phase is Phase.HANDSHAKE:
+                self._handle_request(cast(Request, event))
+        answer = protocol.data_to_send()
+        if answer and not self.transport.is_closing():
+            self.transport.write(b"".join(answer))
+        if protocol.parser_exc is not None or protocol.state is not State.OPEN:
+            self._finish()
 
     def _select_subprotocol(self, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         name = self._endpoint.subprotocol if self._endpoint is not None else None
@@ -338,8 +383,12 @@ class WebSocket(asyncio.Protocol):
 
     def _update_reading(self) -> None:
         if self.transport.is_closing():
+            self._received.clear()
             return
-        if self._paused or self.congested:
+        wait = self._paused or self.congested
+        if self._received and not wait and self._turn is None:
+            self._turn = self._loop.call_soon(self._parse_received)
+        if self._received or wait:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
