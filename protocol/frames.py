@@ -13,6 +13,8 @@ from protocol.errors import ErrorCode, MemoError
 
 SUBPROTOCOL = "memo.v1"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_FRAMES = 1 << 16  # of one message
+MAX_UNREADABLE = 1000  # frames of one message
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -161,6 +163,8 @@ ServerFrame = Welcome | Reply | Part | Error | Push | Ack | AwarenessRelay | Eve
 # msgspec reports text that is not UTF-8, and too deep a nesting, as Python does.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
+_LONG_ARRAY = b"\xdd"  # the head of a MessagePack array of more than 65,535 items
+
 _CLIENT_TAGS = frozenset(range(5))
 _SERVER_TAGS = frozenset(range(16, 25))
 
@@ -186,8 +190,11 @@ def decode_client(message: bytes) -> list[ClientFrame | Error]:
     `Error` (with the request's id where that could be read) and costs its neighbours nothing.
 
     Raises:
-        MemoError: `invalid_message`, when the message is not an array of frames at all.
+        MemoError: `invalid_message`, when the message is not an array of frames at all, or has
+            more than `MAX_FRAMES`, or more than `MAX_UNREADABLE` that cannot be read.
     """
+    if message[:1] == _LONG_ARRAY and int.from_bytes(message[1:5], "big") > MAX_FRAMES:
+        raise MemoError(ErrorCode.INVALID_MESSAGE, f"a message holds {MAX_FRAMES} frames at most")
     try:
         return list(_client_messages.decode(message))
     except _UNREADABLE:
@@ -212,10 +219,17 @@ def _decode_each(
             ErrorCode.INVALID_MESSAGE, f"a message is a MessagePack array of frames: {error}"
         ) from None
     frames: list[Any] = []
+    unreadable = 0
     for raw in raws:
         try:
             frames.append(decoder.decode(raw))
         except _UNREADABLE as error:
+            unreadable += 1
+            if unreadable > MAX_UNREADABLE:
+                raise MemoError(
+                    ErrorCode.INVALID_MESSAGE,
+                    f"more than {MAX_UNREADABLE} frames of a message cannot be read",
+                ) from None
             head = _head(raw)
             if not head or head[0] in known:
                 request_id = head[1] if len(head) == 2 and head[0] == 1 else None

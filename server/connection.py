@@ -6,9 +6,11 @@ the tick and share a message; broadcasts come as ready messages and keep their p
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from secrets import token_hex
 from typing import Protocol
 
@@ -22,16 +24,17 @@ from protocol.records import timestamp_of
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
 from server.tokens import Principal
-from server.websocket import HEARTBEAT_SECONDS, Visit, WebSocket, binary_message
+from server.websocket import HEARTBEAT_SECONDS, TURN_SECONDS, Visit, WebSocket, binary_message
 from sync.feed import account_topic, session_topic
 from sync.interfaces import Broker, Wire
 from sync.subscription import Subscription
 
 HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
-MAX_RUNNING = 32  # requests of one connection at once; further ones wait
+MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
-MAX_PENDING_BYTES = 4 << 20  # of updates not yet acked, before reading stops
+MAX_PENDING_BYTES = 4 << 20  # of updates and requests not yet answered, before reading stops
+PENDING_WEIGHT = 512  # bytes that one of them takes beside its own
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
 
@@ -117,10 +120,11 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._principal: Principal | None = None
         self._author: Author | None = None
-        self._early: deque[ClientFrame | Error] = deque()
+        self._inbox: deque[ClientFrame | Error] = deque()
+        self._turn: asyncio.Handle | None = None
         self._frames: list[Frame] = []
         self._running: dict[int, asyncio.Task[None]] = {}
-        self._waiting: deque[frames.Request] = deque()
+        self._waiting: dict[int, frames.Request] = {}
         self._greeting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._endings: list[Callable[[], None]] = []
@@ -134,14 +138,16 @@ class Connection:
         self._timer = self._loop.call_later(HELLO_SECONDS, self._no_hello)
 
     def received(self, message: bytes) -> None:
+        if self.phase in (Phase.LEAVING, Phase.CLOSED):
+            return  # goodbye was said: the device sends it again after it reconnects
         try:
             received = frames.decode_client(message)
         except MemoError as error:
             self._socket.close(CloseCode.INVALID_MESSAGE, error.message)
             return
         if self.phase is Phase.READY:
-            for frame in received:
-                self._handle(frame)
+            self._inbox += received
+            self._handle_received()
         else:
             for frame in received:
                 self._handle_early(frame)
@@ -152,6 +158,8 @@ class Connection:
     def drained(self) -> None:
         for subscription in tuple(self.subscriptions.values()):
             subscription.drained()
+        self._start_waiting()
+        self._update_reading()
 
     def closed(self) -> None:
         self.phase = Phase.CLOSED
@@ -163,7 +171,7 @@ class Connection:
         for task in tuple(self._running.values()):
             task.cancel()
         self._waiting.clear()
-        self._early.clear()
+        self._inbox.clear()
         for end in self._endings:
             end()
         for subscription in tuple(self.subscriptions.values()):
@@ -174,6 +182,7 @@ class Connection:
         if self.phase in (Phase.LEAVING, Phase.CLOSED):
             return
         self.phase = Phase.LEAVING
+        self._inbox.clear()
         # Spread over the interval, so that the next node is not met by everyone at once.
         delay = int(random.uniform(0.1, reconnect_after) * 1000)  # noqa: S311
         self._send(frames.Goodbye(frames.GoodbyeBody("shutdown", delay)))
@@ -214,10 +223,10 @@ class Connection:
         self._send(refusal(None, error, channel, client_seq))
 
     def released(self, size: int) -> None:
-        self._pending_bytes -= size
+        self._pending_bytes -= size + PENDING_WEIGHT
         if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
             self._throttled = False
-            self._socket.pause_reading(False)
+            self._update_reading()
         if self.phase is Phase.LEAVING:
             self._leave_if_done()
 
@@ -270,13 +279,13 @@ class Connection:
             self.phase = Phase.WELCOME
             self._greeting = self._loop.create_task(self._greet(frame.body))
         elif self.phase is Phase.WELCOME:
-            if len(self._early) >= MAX_EARLY_FRAMES:
+            if len(self._inbox) >= MAX_EARLY_FRAMES:
                 self._socket.close(
                     CloseCode.OVERFLOW, f"more than {MAX_EARLY_FRAMES} frames before the welcome"
                 )
                 self.phase = Phase.LEAVING
                 return
-            self._early.append(frame)
+            self._inbox.append(frame)
             # What is larger than a few small frames waits in the kernel instead.
             self._socket.pause_reading(True)
 
@@ -334,10 +343,7 @@ class Connection:
             client=(hello.client or "")[:100],
             address=self._address,
         )
-        early, self._early = self._early, deque()
-        self._socket.pause_reading(False)
-        for frame in early:
-            self._handle(frame)
+        self._handle_received()
 
     def _forward(self, message: bytes) -> None:
         if self.phase is Phase.READY and not self.congested:
@@ -349,6 +355,33 @@ class Connection:
 
     # Frames
 
+    @property
+    def _takes_more(self) -> bool:
+        """Whether frames may be handled now: else they wait for acks, or for what was sent to be
+        read."""
+        open_for_all = self.phase is Phase.READY and self._socket.is_open
+        return open_for_all and not self._throttled and not self.congested
+
+    def _handle_received(self) -> None:
+        """Handle frames for one turn: a message can hold more than others should wait for."""
+        self._turn = None
+        until = time.perf_counter() + TURN_SECONDS
+        while self._inbox and self._takes_more:
+            self._handle(self._inbox.popleft())
+            if time.perf_counter() > until:
+                break
+        self._update_reading()
+
+    def _update_reading(self) -> None:
+        if self._inbox and self._takes_more and self._turn is None:
+            self._turn = self._loop.call_soon(self._handle_received)
+        self._socket.pause_reading(self._throttled or bool(self._inbox))
+
+    def _hold(self, size: int) -> None:
+        """Count so many bytes as pending until they are `released`."""
+        self._pending_bytes += size + PENDING_WEIGHT
+        self._throttled = self._throttled or self._pending_bytes > MAX_PENDING_BYTES
+
     def _handle(self, frame: ClientFrame | Error) -> None:
         match frame:
             case frames.Update():
@@ -358,9 +391,7 @@ class Connection:
             case frames.Request():
                 self._handle_request(frame)
             case frames.Cancel():
-                task = self._running.get(frame.id)
-                if task is not None:
-                    task.cancel()
+                self._handle_cancel(frame.id)
             case frames.Error():
                 self._lobby.metrics.refusals.labels(frame.body.code).inc()
                 self._send(frame)
@@ -370,17 +401,12 @@ class Connection:
                 )
 
     def _handle_update(self, frame: frames.Update) -> None:
-        if self.phase is not Phase.READY:
-            return  # goodbye was said: the device sends it again after it reconnects
         subscription = self.subscriptions.get(frame.channel)
         if subscription is None:
             error = MemoError(ErrorCode.CHANNEL_CLOSED, "no document is open on this channel")
             self._send(refusal(None, error, frame.channel, frame.client_seq))
             return
-        self._pending_bytes += len(frame.update)
-        if self._pending_bytes > MAX_PENDING_BYTES and not self._throttled:
-            self._throttled = True
-            self._socket.pause_reading(True)
+        self._hold(len(frame.update))
         subscription.send_update(frame.client_seq, frame.update)
 
     def _handle_awareness(self, frame: frames.Awareness) -> None:
@@ -393,20 +419,35 @@ class Connection:
             self._send(refusal(None, error, frame.channel))
 
     def _handle_request(self, frame: frames.Request) -> None:
-        if frame.id in self._running:
+        if frame.id in self._running or frame.id in self._waiting:
             error = MemoError(ErrorCode.INVALID_REQUEST, "this request id is still in use")
             self._send(refusal(frame.id, error))
-        elif len(self._running) < MAX_RUNNING:
-            task = self._loop.create_task(self._answer(frame))
-            self._running[frame.id] = task
-            task.add_done_callback(lambda task: self._answered(frame.id, task))
         elif len(self._waiting) < MAX_WAITING:
-            self._waiting.append(frame)
+            self._hold(_size(frame))
+            self._waiting[frame.id] = frame
+            self._start_waiting()
         else:
             error = MemoError(
                 ErrorCode.BUSY, "too many requests wait on this connection", retry_after=1
             )
             self._send(refusal(frame.id, error))
+
+    def _handle_cancel(self, request_id: int) -> None:
+        if task := self._running.get(request_id):
+            task.cancel()
+        elif request := self._waiting.pop(request_id, None):
+            self.released(_size(request))
+            self._send(refusal(request_id, MemoError(ErrorCode.CANCELLED)))
+
+    def _start_waiting(self) -> None:
+        """Start as many requests as may run. None while earlier answers are not even read."""
+        while self._waiting and len(self._running) < MAX_RUNNING and not self.congested:
+            if not self._socket.is_open:
+                return
+            request = self._waiting.pop(next(iter(self._waiting)))
+            task = self._loop.create_task(self._answer(request))
+            self._running[request.id] = task
+            task.add_done_callback(partial(self._answered, request))
 
     async def _answer(self, request: frames.Request) -> None:
         assert self._principal is not None
@@ -415,12 +456,12 @@ class Connection:
         # Nothing may run in between: an opened document's pushes come behind its reply.
         self._send(answer)
 
-    def _answered(self, request_id: int, task: asyncio.Task[None]) -> None:
-        del self._running[request_id]
+    def _answered(self, request: frames.Request, task: asyncio.Task[None]) -> None:
+        del self._running[request.id]
         if task.cancelled():
-            self._send(refusal(request_id, MemoError(ErrorCode.CANCELLED)))
-        while self._waiting and len(self._running) < MAX_RUNNING:
-            self._handle_request(self._waiting.popleft())
+            self._send(refusal(request.id, MemoError(ErrorCode.CANCELLED)))
+        self.released(_size(request))
+        self._start_waiting()
 
     def _send(self, frame: Frame) -> None:
         self._frames.append(frame)
@@ -440,6 +481,11 @@ class Connection:
 
     def _leave(self) -> None:
         self._socket.close(CloseCode.GOING_AWAY, "shutdown")
+
+
+def _size(request: frames.Request) -> int:
+    """The bytes that a request's body takes."""
+    return memoryview(request.body).nbytes
 
 
 def _close_code(error: MemoError) -> CloseCode:

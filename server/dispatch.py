@@ -20,6 +20,7 @@ from server.tokens import Principal
 from storage import outage
 
 REQUEST_SECONDS = 30.0
+MAX_BODY_BYTES = 1 << 20  # of a request: large content travels as updates
 
 logger = structlog.get_logger("dispatch")
 
@@ -113,7 +114,7 @@ class Dispatcher(Generic[C]):
                 request_id=request.id,
             )
 
-    async def _run(self, call: C, request: Request) -> Body:
+    async def _run(self, call: C, request: Request) -> msgspec.Raw:
         route = self._routes.get(request.operation)
         if route is None:
             raise MemoError(
@@ -123,13 +124,18 @@ class Dispatcher(Generic[C]):
         permission = binding.operation.permission
         if permission is not None and permission not in call.principal.permissions:
             raise MemoError(ErrorCode.FORBIDDEN, f"this needs the permission {permission.value}")
+        if memoryview(request.body).nbytes > MAX_BODY_BYTES:
+            raise MemoError(
+                ErrorCode.TOO_LARGE, details={"body": f"may have {MAX_BODY_BYTES} bytes"}
+            )
         try:
             body = decoder.decode(request.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise invalid_request(error) from None
         with outage.reported():
             answer: Body = await binding.handler(call, body)
-        return answer
+        # Encoded here, so that an answer that cannot be is this request's failure alone.
+        return msgspec.Raw(msgspec.msgpack.encode(answer))
 
 
 def refusal(

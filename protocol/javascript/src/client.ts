@@ -78,7 +78,7 @@ export class MemoryClient extends Emitter<ClientEvents> {
   /** Counts the attempts to connect; a token that comes for an earlier one is let go. */
   #turn = 0;
   #forced = false;
-  #onlineSince = 0;
+  #onlineSince?: number;
 
   /** Where `feed.changes` continues from: the cursor of the last welcome. */
   cursor?: string;
@@ -178,7 +178,9 @@ export class MemoryClient extends Emitter<ClientEvents> {
   }
 
   #lost({ code, error, reconnectAfterMs }: Loss): void {
-    if (Date.now() - this.#onlineSince > stableMs) this.#backoff.reset();
+    // Only a connection that held resets it: a dial that failed was never online.
+    if (Date.now() - (this.#onlineSince ?? Date.now()) > stableMs) this.#backoff.reset();
+    this.#onlineSince = undefined;
     this.error = error;
     this.#disconnect();
     if (code === unauthorized && !this.#forced) {
