@@ -27,6 +27,7 @@ from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
+from server.http import HTTP
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
@@ -277,7 +278,7 @@ async def serve(
         async with App.running(settings) as app:
             config = uvicorn.Config(
                 app.asgi,
-                http="httptools",
+                http=HTTP,
                 ws=WebSocket,
                 lifespan="on",
                 log_config=None,

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import errno
 import getpass
 import os
 import secrets
@@ -56,12 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _complain(error, USAGE)
     except MemoError as error:
-        problems = [f"{field} {problem}" for field, problem in (error.details or {}).items()]
-        return _complain("; ".join(problems) if len(problems) > 1 else error, FAILURE)
+        return _complain(_reason(error), FAILURE)
     except (CommandError, DatabaseUnavailable, SchemaError) as error:
         return _complain(error, FAILURE)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _reason(error: MemoError) -> str:
+    """The message, unless what is said of the fields says more."""
+    problems = [f"{field}: {problem}" for field, problem in (error.details or {}).items()]
+    if len(problems) > 1 or (problems and error.message == error.code.meaning):
+        return "; ".join(problems)
+    return error.message
 
 
 def _complain(error: Exception | str, code: int) -> int:
@@ -149,22 +155,7 @@ def _listen(settings: Settings) -> socket.socket:
     except socket.gaierror:
         raise ConfigError(f"HOST is {settings.host!r}, which is no address that is known") from None
     except OSError as error:
-        raise CommandError(_cannot_listen(settings, error)) from None
-
-
-def _cannot_listen(settings: Settings, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return (
-                f"PORT {settings.port} on {settings.host} is in use; stop what runs there, "
-                "or set another PORT"
-            )
-        case errno.EACCES:
-            return f"PORT {settings.port} needs rights you lack; set PORT to 1024 or more"
-        case errno.EADDRNOTAVAIL:
-            return f"HOST {settings.host} is not an address of this machine; set another HOST"
-        case _:
-            return f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        raise CommandError(doctor.cannot_listen(settings, error)) from None
 
 
 async def _migrate(settings: Settings, _: argparse.Namespace) -> int:
@@ -285,12 +276,15 @@ async def _demo(settings: Settings, _: argparse.Namespace) -> int:
     password = random_password()
     async with _desk(settings) as desk:
         await demo.ensure_account(desk.auth, desk.accounts, desk.passwords, password)
-    if await doctor.is_served(settings.url):
+    served = await doctor.is_served(settings.url)
+    if served:
         made = await demo.fill(settings.url, password)
     else:
         async with _served_for_a_moment(settings) as url:
             made = await demo.fill(url, password)
     print(f"{demo.EMAIL} has {made} memories to look at.\n")
+    if not served:
+        print("  Start     memo serve")
     print(f"  Open      {settings.url}")
     print(f"  E-mail    {demo.EMAIL}")
     print(f"  Password  {password}")

@@ -144,7 +144,8 @@ def _path(_: str, value: str) -> Path:
 
 def _database_url(name: str, value: str) -> str:
     try:
-        fits = urlsplit(value).scheme in ("postgres", "postgresql")
+        parts = urlsplit(value)
+        fits = parts.scheme in ("postgres", "postgresql") and parts.port != 0
     except ValueError:
         fits = False
     if not fits:

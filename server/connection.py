@@ -34,7 +34,7 @@ MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
 MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
 MAX_PENDING_BYTES = 4 << 20  # of updates and requests not yet answered, before reading stops
-PENDING_WEIGHT = 512  # bytes that one of them takes beside its own
+PENDING_WEIGHT = 2048  # bytes that one of them takes beside its own
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
 

@@ -1,5 +1,6 @@
 """`memo doctor`: what the server needs, each thing found well or with what to do about it."""
 
+import errno
 import shutil
 import socket
 import sys
@@ -63,8 +64,24 @@ async def _port(settings: Settings) -> Finding:
     except OSError as error:
         if await is_served(settings.url_at(settings.port)):
             return Finding(subject, True, "this server is running there")
-        return Finding(subject, False, f"{error.strerror}; stop what runs there, or set another")
+        return Finding(subject, False, cannot_listen(settings, error))
     return Finding(subject, True, "free")
+
+
+def cannot_listen(settings: Settings, error: OSError) -> str:
+    """Why the server cannot listen on HOST and PORT, and what to do about it."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"PORT {settings.port} on {settings.host} is in use; stop what runs there, "
+                "or set another PORT"
+            )
+        case errno.EACCES:
+            return f"PORT {settings.port} needs rights you lack; set PORT to 1024 or more"
+        case errno.EADDRNOTAVAIL:
+            return f"HOST {settings.host} is not an address of this machine; set another HOST"
+        case _:
+            return f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
 
 
 async def is_served(url: str) -> bool:

@@ -35,7 +35,7 @@ HIGH_WATER = 1 << 20  # bytes unwritten at which a connection counts as congeste
 LOW_WATER = 1 << 18
 UNSENT_BYTES = 1 << 17  # that the kernel holds for a connection before we count them
 SLICE_BYTES = 1 << 13  # parsed at once
-TURN_SECONDS = 0.005  # that one connection's input may take before others have their turn
+TURN_SECONDS = 0.002  # that one connection's input may take before others have their turn
 CLOSE_SECONDS = 5.0  # for the peer to answer a close
 SWEEP_SECONDS = 1.0
 

@@ -39,6 +39,7 @@ from sync.worker import WorkerPool
 OPEN_SECONDS = 15.0
 MAX_EARLY_BYTES = 1 << 20  # of messages that come before the document is open
 MAX_PENDING_BYTES = 4 << 20
+PENDING_WEIGHT = 2048  # bytes that an update takes beside its own
 MAX_RESYNCS = 3  # times a client is asked for what its updates build on
 EXPIRY_GRACE_SECONDS = 30.0
 _EMPTY_VECTOR = b"\x00"
@@ -112,6 +113,7 @@ class YjsConnection:
         self._subscription: Subscription | None = None
         self._opening: Opening | None = None  # until the first step 1 is answered with it
         self._asked: bytes | None = None  # the state vector whose answer is under way or next
+        self._presence_asked = False
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +131,8 @@ class YjsConnection:
         self._start(self._open())
 
     def received(self, message: bytes) -> None:
+        if not self._socket.is_open:
+            return  # it came early, and something before it ended the connection
         if self._subscription is None:
             self._early.append(message)
             self._early_bytes += len(message) + 64
@@ -143,7 +147,10 @@ class YjsConnection:
             self._socket.close(CloseCode.INVALID_MESSAGE, error.code.value)
 
     def flushing(self) -> None:
-        """Everything is sent as it comes."""
+        """However often it was asked, everyone's presence is shown once."""
+        asked, self._presence_asked = self._presence_asked, False
+        if asked and self._subscription is not None:
+            self._subscription.room.presence.show(self._subscription)
 
     def drained(self) -> None:
         if self._subscription is not None:
@@ -205,7 +212,7 @@ class YjsConnection:
             self._socket.close(CloseCode.REFUSED_UPDATE, error.code.value)
 
     def released(self, size: int) -> None:
-        self._pending_bytes -= size
+        self._pending_bytes -= size + PENDING_WEIGHT
         if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
             self._throttled = False
             self._socket.pause_reading(False)
@@ -225,6 +232,9 @@ class YjsConnection:
                 principal = await gatekeeper.authenticate_document(token, self._memory_id)
                 self._principal = principal
                 self._author = Author(principal.account_id)
+                self._end_notice = self._porch.broker.subscribe(
+                    session_topic(principal.session_id), self._session_ended
+                )
                 opening = await self._porch.hub.open(self, self._memory_id, None, 0)
         except MemoError as error:
             self._socket.close(_close_code(error), error.code.value)
@@ -238,9 +248,6 @@ class YjsConnection:
             return
         self._opening = opening
         self._subscription = subscription = opening.subscription
-        self._end_notice = self._porch.broker.subscribe(
-            session_topic(principal.session_id), self._session_ended
-        )
         self._socket.accept_large_messages()
         logger.info(
             "connected",
@@ -281,12 +288,13 @@ class YjsConnection:
             payload, _ = read_bytes(message, at)
             subscription.send_awareness(payload)
         elif kind == Message.QUERY_AWARENESS:
-            subscription.room.presence.show(subscription)
+            self._presence_asked = True
+            self._socket.write_soon()
         elif kind != Message.AUTH:
             raise ValueError(f"there is no message {kind}")
 
     def _submit(self, subscription: Subscription, payload: bytes) -> None:
-        self._pending_bytes += len(payload)
+        self._pending_bytes += len(payload) + PENDING_WEIGHT
         if self._pending_bytes > MAX_PENDING_BYTES and not self._throttled:
             self._throttled = True
             self._socket.pause_reading(True)

@@ -364,12 +364,18 @@ def _filter(account_id: UUID, query: ListMemories) -> tuple[str, list[Any]]:
     if query.is_archived is not None:
         add("ms.is_archived = {0}", query.is_archived)
     if query.tags:
-        add("m.tags @> {0}", query.tags)
+        add("m.tags @> {0}", [_storable(tag) for tag in query.tags])
     if query.search:
-        escaped = query.search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        search = _storable(query.search)
+        escaped = search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
         add(
             "(m.title ILIKE {0} OR m.description ILIKE {0} OR m.content->>'text' ILIKE {0}"
             " OR array_to_string(m.tags, ' ') ILIKE {0})",
             f"%{escaped}%",
         )
     return " AND ".join(clauses), values
+
+
+def _storable(text: str) -> str:
+    """The text as rows have it: PostgreSQL keeps no NUL."""
+    return text.replace("\x00", "\ufffd")

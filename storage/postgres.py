@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -18,6 +18,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 # One number that every process of this program agrees on: who holds it migrates.
 _MIGRATION_LOCK = 0x6D656D6F
+_LONG_NUMBER = re.compile(rb"\d{19}")  # which may be past 64 bits
 _MIGRATION_FILE = re.compile(r"\d{4}_\w+\.sql")
 
 
@@ -188,9 +189,31 @@ async def _prepare(connection: Connection) -> None:
         "jsonb",
         schema="pg_catalog",
         encoder=lambda value: b"\x01" + msgspec.json.encode(value),
-        decoder=lambda data: msgspec.json.decode(data[1:]),
+        decoder=_read_json,
         format="binary",
     )
+
+
+def _read_json(data: bytes) -> Any:
+    """The value of a `jsonb`.
+
+    PostgreSQL writes 1e30 out in digits. What fits no 64-bit integer becomes a float again: an
+    integer of that size could not be sent to anyone.
+    """
+    value = msgspec.json.decode(data[1:])
+    return _without_huge_integers(value) if _LONG_NUMBER.search(data) else value
+
+
+def _without_huge_integers(value: Any) -> Any:
+    match value:
+        case int():
+            return value if -(1 << 63) <= value < 1 << 64 else float(value)
+        case dict():
+            return {key: _without_huge_integers(item) for key, item in value.items()}
+        case list():
+            return [_without_huge_integers(item) for item in value]
+        case _:
+            return value
 
 
 async def _leave_as_it_is(_: Connection) -> None:

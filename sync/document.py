@@ -63,7 +63,7 @@ def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes 
         MalformedUpdate: it would hold what is not safe to store.
         ValueError, TypeError, OverflowError: it would hold what a document cannot.
     """
-    _check_integers([change.metadata, change.data])
+    _check_values([value for value in (change.metadata, change.data) if value is not UNSET])
     doc = load(updates, client_id)
     made: list[bytes] = []
     subscription = doc.observe(lambda event: made.append(event.update))
@@ -172,17 +172,24 @@ def _apply(doc: Doc[Any], change: Edit) -> None:
         _rewrite(doc.get("content", type=Text), change.text)
 
 
-def _check_integers(value: Any) -> None:
+def _check_values(value: Any) -> None:
     """Refuse what would take the CRDT library down instead of being refused by it."""
     match value:
         case int():
             if not -(2**63) <= value < 2**63:
                 raise OverflowError("an integer past 64 bits")
         case dict():
-            _check_integers(list(value.values()))
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise TypeError("a key that is not text")
+                _check_values(item)
         case list():
             for item in value:
-                _check_integers(item)
+                _check_values(item)
+        case None | bool() | float() | str() | bytes():
+            pass
+        case _:
+            raise TypeError("a value that is not JSON's")
 
 
 def _rewrite(text: Text, new: str) -> None:

@@ -11,7 +11,7 @@ from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
 from sync.room import HOLD_SECONDS, Room, load_state, may_write
 from sync.subscription import Subscription
-from sync.tasks import Tasks
+from sync.tasks import Tasks, outlived
 from sync.worker import WorkerPool
 
 # Given a document's updates: the update that changes it (None: nothing to), and its new rows.
@@ -130,7 +130,7 @@ class Hub:
         writing = asyncio.get_running_loop().create_task(self._write(document_id, author, make))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        return await asyncio.shield(writing)
+        return await outlived(writing)
 
     async def _write(self, document_id: UUID, author: Author, make: Make) -> bool:
         room = await self._room(document_id)
@@ -169,7 +169,7 @@ class Hub:
             opening = asyncio.get_running_loop().create_task(self._load(document_id))
             self._opening[document_id] = opening
             opening.add_done_callback(lambda _: self._opening.pop(document_id, None))
-        return await asyncio.shield(opening)
+        return await outlived(opening)
 
     async def _load(self, document_id: UUID) -> Room:
         standing = await self._log.standing(document_id)

@@ -159,7 +159,7 @@ class State:
 
     def encode(self) -> bytes:
         """All of this, compactly, to be stored beside a snapshot."""
-        kinds = {place for places in self._places.values() for place in places.places}
+        kinds = sorted({place for places in self._places.values() for place in places.places})
         index = {place: number for number, place in enumerate(kinds)}
         numbers = [len(kinds), *kinds, len(self.clocks)]
         for client, clock in self.clocks.items():
@@ -258,6 +258,9 @@ class State:
         if what == TEXT and place & (_IN_ARRAY | _KEYED):
             # yrs never ends reading such an array, and fails to read such a map.
             raise _malformed("text in what is no text", run)
+        if place & _KEYED and run[-1] != NONE:
+            # Of values one after the other, which is the last would depend on the order of arrival.
+            raise _malformed("before another value of its key", run)
         if what == VALUES and place & _KEYED:
             deletes = update.deletes.get(client, ())
             if not any(first <= start and end <= last for first, last in deletes):
@@ -276,7 +279,7 @@ class State:
     def _check_pairs(self, update: Update) -> None:
         """Refuse to cut a surrogate pair: yrs miscounts its halves and loses what is behind."""
         for client, start, end, held, _, left, left_clock, right, right_clock in update.runs:
-            if left != NONE and not held & CHILD:
+            if left != NONE:
                 self._check_cut(update, left, left_clock + 1)
             if right != NONE:
                 self._check_cut(update, right, right_clock)

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -34,3 +36,13 @@ class Tasks:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=timeout)
+
+
+async def outlived(task: asyncio.Task[T]) -> T:
+    """The result of a task that goes on when its caller is cancelled. Its error, should it then
+    fail, concerns nobody any more."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        raise

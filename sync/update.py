@@ -32,18 +32,37 @@ MAX_NESTING = 32
 MAX_CLIENT = 2**53 - 1
 MAX_CLOCK = 2**31 - 1
 
-# What clocks hold, as far as it matters. TEXT is what only texts hold, VALUES are several at once.
+# What clocks hold, as far as it matters: TEXT is what only a text holds, VALUES are several in one
+# struct.
 VALUE, TEXT, TYPE, ARRAY, DELETED, COLLECTED, VALUES = range(7)
-# Added where the left id of a run is that of its parent; where it is under a key of its parent.
-CHILD, KEYED = 8, 16
-WHAT = 7
-# Client and clock of an id that is not there.
+WHAT = 0b111
+# Added to it: its left id is its parent's; it is under a key of its parent.
+CHILD, KEYED = 0b1000, 0b10000
+# In place of the client and the clock of an id that is not there.
 NONE = -1
 
 # Clocks of one client with one place in the document: client, start, end, what they hold, the name
 # of their parent (its bytes in the update) or none, left client and clock, right client and clock.
 # Behind the first, each clock follows the one before.
 Run = tuple[int, int, int, int, bytes, int, int, int, int]
+
+# The first byte of a struct.
+_COLLECTED, _SKIPPED = 0x00, 0x0A
+_HAS_LEFT, _HAS_RIGHT, _HAS_KEY, _KIND, _TEXT = 0x80, 0x40, 0x20, 0x1F, 4
+# The first byte of a parent.
+_NESTED, _ROOT = 0, 1
+# Y.Array, Y.Map, Y.Text, Y.XmlFragment and Y.XmlText have no name. The name of a Y.XmlHook yrs
+# takes for the next struct; and what further types it has, Yjs does not know.
+_Y_ARRAY, _XML_ELEMENT, _NAMELESS_TYPES = 0, 3, (0, 1, 2, 4, 6)
+# Values: undefined, null, float32, float64, int64, false, true; and those without a fixed size.
+_FIXED_SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
+_INTEGER, _STRING, _OBJECT, _ARRAY, _BINARY = 125, 119, 118, 117, 116
+# What Yjs and yrs write; Yjs would take over any other option of its constructor.
+_OPTIONS = frozenset({b"autoLoad", b"collectionId", b"encoding", b"gc", b"meta", b"shouldLoad"})
+# A number of eight bytes has 56 bits.
+_SHIFTS = range(7, 56, 7)
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_NOWHERE = (NONE, NONE, NONE, NONE)
 
 
 class MalformedUpdate(ValueError):
@@ -80,8 +99,7 @@ def scan(data: bytes) -> Update:
         pos = _deletions(data, pos, update)
     except IndexError:  # whatever runs past the end, the next number is missing
         raise MalformedUpdate(f"cut off at byte {len(data)}") from None
-    if pos != len(data):
-        raise MalformedUpdate(f"{len(data) - pos} bytes too many at byte {pos}")
+    _expect_end(data, pos)
     for client, (start, end) in structs.items():
         # What it names of its own structs it brings itself; before them it must not skip any.
         if needs.get(client, 0) <= end:
@@ -101,9 +119,13 @@ def decode_vector(data: bytes) -> dict[int, int]:
             vector[client], pos = read_number(data, pos)
     except IndexError:
         raise MalformedUpdate(f"cut off at byte {len(data)}") from None
+    _expect_end(data, pos)
+    return vector
+
+
+def _expect_end(data: bytes, pos: int) -> None:
     if pos != len(data):
         raise MalformedUpdate(f"{len(data) - pos} bytes too many at byte {pos}")
-    return vector
 
 
 def _structs(  # noqa: C901, PLR0912, PLR0915 - one loop, since every keystroke comes through it
@@ -282,6 +304,7 @@ def _ahead(
 
 
 def read_number(data: bytes, pos: int) -> tuple[int, int]:
+    """The number at `pos`, and where it ends."""
     value = data[pos]
     pos += 1
     if value < 0x80:
@@ -417,7 +440,7 @@ def _value(data: bytes, pos: int, room: int) -> int:
     for _ in range(count):
         if tag == _OBJECT:
             key, pos = _string(data, pos)
-            if key == b"__proto__":  # Yjs would change what the object is instead
+            if key == b"__proto__":  # in Yjs it changes what the object is
                 raise MalformedUpdate(f"key __proto__ at byte {at}")
         pos = _value(data, pos, room - 1)
     return pos
@@ -438,7 +461,7 @@ def _check_float(text: str) -> float:
 
 
 def _check_integer(text: str) -> float:
-    if len(text) > 18 and 2**63 <= float(text) <= 2**64:  # an error to yrs, but not beyond
+    if 18 < len(text) < 21 and 2**63 <= int(text) < 2**64:  # an error to yrs, but not beyond
         raise ValueError
     return _check_float(text)
 
@@ -447,19 +470,6 @@ def _check_constant(text: str) -> NoReturn:
     raise ValueError(text)  # NaN and Infinity are JSON to Python alone
 
 
-# Kinds of structs.
-_COLLECTED, _SKIPPED, _TEXT, _KIND = 0, 10, 4, 0x1F
-_HAS_LEFT, _HAS_RIGHT, _HAS_KEY = 0x80, 0x40, 0x20
-_NESTED, _ROOT = 0, 1
-_NOWHERE = (NONE, NONE, NONE, NONE)
-# Y.Array, Y.Map, Y.Text, Y.XmlFragment and Y.XmlText. A Y.XmlHook's name yrs takes for the next
-# struct; its own further types Yjs does not know.
-_Y_ARRAY, _XML_ELEMENT, _NAMELESS_TYPES = 0, 3, (0, 1, 2, 4, 6)
-# Of these Yjs and yrs make the same: other options of its constructor Yjs would take over.
-_OPTIONS = frozenset({b"autoLoad", b"encoding", b"gc", b"meta", b"shouldLoad"})
-# Values: undefined, null, float32, float64, int64, false, true; and those of no fixed size.
-_FIXED_SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
-_INTEGER, _STRING, _OBJECT, _ARRAY, _BINARY = 125, 119, 118, 117, 116
 # Of kind 2, the JSON of Yjs before 13, yrs reads one string more than there is.
 _CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
     1: _deleted,
@@ -470,9 +480,6 @@ _CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
     8: _values,
     9: _document,
 }
-# A number has eight bytes at most: 56 bits.
-_SHIFTS = range(7, 56, 7)
-_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _PLAIN_JSON = frozenset({"true", "false", "null"})
 _JSON = JSONDecoder(
     parse_float=_check_float, parse_int=_check_integer, parse_constant=_check_constant

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, MemoError
+from sync.tasks import outlived
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class WorkerPool:
         task = asyncio.get_running_loop().create_task(self._run(call, *args, **kwargs))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        return await asyncio.shield(task)
+        return await outlived(task)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         number = await self._idle.get()

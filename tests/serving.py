@@ -15,6 +15,7 @@ import uvicorn
 
 from server.app import App, listen
 from server.config import Settings
+from server.http import HTTP
 from server.websocket import WebSocket
 
 START_SECONDS = 60.0
@@ -143,7 +144,12 @@ class LocalServer:
         """Start, and return when it takes requests."""
         app = await self._stack.enter_async_context(App.running(self._settings))
         config = uvicorn.Config(
-            app.asgi, ws=WebSocket, lifespan="on", log_config=None, timeout_graceful_shutdown=1
+            app.asgi,
+            http=HTTP,
+            ws=WebSocket,
+            lifespan="on",
+            log_config=None,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         listener = listen("127.0.0.1", self._port)

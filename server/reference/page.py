@@ -45,11 +45,11 @@ MessagePack's bin type.</footer>
 """
 _LOGO = (
     "<svg viewBox='0 0 32 32' aria-hidden='true' xmlns='http://www.w3.org/2000/svg'>"
-    "<rect width='32' height='32' rx='8' fill='{colour}'/>"
-    "<path d='M8 22V11l8 7 8-7v11' fill='none' stroke='white' stroke-width='3'"
-    " stroke-linecap='round' stroke-linejoin='round'/></svg>"
+    "<rect width='32' height='32' rx='9' fill='{colour}'/>"
+    "<path d='M8 22.5V12.6a4 4 0 0 1 8 0v9.9m0-9.9a4 4 0 0 1 8 0v9.9' fill='none'"
+    " stroke='white' stroke-width='2.6' stroke-linecap='round'/></svg>"
 )
-_COLOUR = "#0f766e"
+_COLOUR = "#1f6b52"  # the mark and the colour of the console
 _TOKEN = re.compile(
     r"""(?P<key>"[^"\n]*"(?=:))"""
     r"""|(?P<string>"[^"\n]*")"""

@@ -1,5 +1,6 @@
 """The console as it is served, in a real Chromium, with a real server behind it."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -79,9 +80,9 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
-        pytest.fail("the console's tests need Chromium: install the package chromium")
+        pytest.fail("the console's tests need Chromium: install it, or name it in CHROMIUM")
     expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(

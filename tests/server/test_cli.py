@@ -164,6 +164,8 @@ def test_an_account_can_be_made_listed_closed_and_opened(database: str) -> None:
     assert "disabled" in user("list")
     assert user("enable", EMAIL) == f"enabled {EMAIL}\n"
     assert "disabled" not in user("list")
+    again = memo("user", "create", EMAIL, *NAMES, text=PASSWORD, DATABASE_URL=database)
+    assert "email: there is an account with this address" in complaint(again, 1)
 
 
 @pytest.mark.parametrize(
@@ -243,11 +245,13 @@ async def test_the_demo_is_made_once_with_or_without_a_server(
     first = memo("demo", DATABASE_URL=database, PORT=1)  # where nothing listens
     assert first.returncode == 0, first.stderr
     assert "25 memories" in first.stdout
+    assert "memo serve" in first.stdout
     assert await memories() == 25
     with serving(DATABASE_URL=database) as (_, _, url):
         port = url.rpartition(":")[2]
         again = memo("demo", DATABASE_URL=database, PORT=port)
         assert again.returncode == 0, again.stderr
+        assert "memo serve" not in again.stdout
         assert await memories() == 25
         password = re.search(r"Password +(\S+)", again.stdout)
         assert password is not None

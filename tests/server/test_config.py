@@ -95,9 +95,12 @@ def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_accepte
     assert "\n" not in message
 
 
-def test_a_bad_secret_is_refused_without_being_shown() -> None:
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@db/memo", "postgresql://me:secret@db:port/memo"]
+)
+def test_a_bad_secret_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL has to be like postgresql://") as refusal:
-        Settings.read({"DATABASE_URL": "mysql://me:secret@db/memo"})
+        Settings.read({"DATABASE_URL": url})
     assert "secret" not in str(refusal.value)
 
 

@@ -140,8 +140,15 @@ function draw(row: Row, node = h("div", { class: "row", role: "option" })): HTML
   return node;
 }
 
+const TABLE_RULES = /^[|:\s-]*-{3}[|:\s-]*$/gm;
+const LINE_MARKS = /^\s*(?:(?:#+|>|[-*+]|\d+\.)\s+(?:\[[ xX]\]\s+)?|\|)/gm;
+const INLINE_MARKS = /[*_`~]{1,3}|\|\s*$/gm;
+
 /** The first words, without Markdown's marks. */
 function excerpt(text: string): string {
-  const start = text.slice(0, 400);
-  return start.replace(/^\s*(#+|>|[-*+]|\d+\.)\s+|[*_`~]{1,3}/gm, "").replace(/\s+/g, " ").trim();
+  const words = [TABLE_RULES, LINE_MARKS, INLINE_MARKS].reduce(
+    (rest, marks) => rest.replace(marks, ""),
+    text.slice(0, 400),
+  );
+  return words.replace(/\s*\|\s*|\s+/g, (gap) => (gap.includes("|") ? " · " : " ")).trim();
 }
