@@ -199,12 +199,15 @@ def _asgi(
                 max_age=3600,
             )
         )
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers=rest.exception_handlers(),
         lifespan=lifespan,
     )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _tokens(settings: Settings, keys: SigningKeys) -> Tokens:

@@ -17,6 +17,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.feed import Change, Changes
 from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
 
+MAX_BYTES = 4 << 20  # of one page's contents, as they are stored
 _START = UUID(int=0)
 
 _CHANGES = f"""
@@ -35,11 +36,16 @@ WITH touched AS (
     SELECT id, changed_xid FROM latest
     WHERE (changed_xid, id) > ($2::text::xid8, $3)
     ORDER BY changed_xid, id LIMIT $4
+), weighed AS (
+    -- The running total is taken before the item itself, so the first one always comes.
+    SELECT page.*, count(*) OVER () AS found, sum(pg_column_size(m.content))
+            OVER (ORDER BY page.changed_xid, page.id) - pg_column_size(m.content) AS before
+    FROM page JOIN memories m USING (id)
 )
-SELECT page.changed_xid::text AS changed_xid, d.deleted_at IS NOT NULL AS deleted,
+SELECT w.changed_xid::text AS changed_xid, w.found, d.deleted_at IS NOT NULL AS deleted,
     {MEMORY_COLUMNS}
-FROM page JOIN {MEMORY_TABLES} ON d.id = page.id AND ms.user_id = $1
-ORDER BY page.changed_xid, page.id
+FROM weighed w JOIN {MEMORY_TABLES} ON d.id = w.id AND ms.user_id = $1
+WHERE w.before < $5 ORDER BY w.changed_xid, w.id
 """
 
 
@@ -104,9 +110,11 @@ class Feed:
                 floor, since, seen = now.floor, cursor.floor, _START
             else:
                 floor, (since, seen) = cursor.floor, cursor.place
-            rows = await connection.fetch(_CHANGES, account_id, str(since), seen, limit + 1)
-        more = len(rows) > limit
-        rows = rows[:limit]
+            rows = await connection.fetch(
+                _CHANGES, account_id, str(since), seen, limit + 1, MAX_BYTES
+            )
+        rows, found = rows[:limit], rows[0]["found"] if rows else 0
+        more = found > len(rows)
         items = [
             Change(
                 kind="memory",

@@ -25,6 +25,7 @@ from sync.update import scan
 
 EMPTY_UPDATE = b"\x00\x00"
 _GROUP = 200  # updates merged at once; many more hold the interpreter for seconds
+MAX_VALUES = 10_000  # in `data` and `metadata` each: more would hold the loop as they pass it
 _MAX_TITLE, _MAX_DESCRIPTION, _MAX_TAG, _MAX_TAGS = 255, 1000, 50, 100
 
 
@@ -63,7 +64,6 @@ def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes 
         MalformedUpdate: it would hold what is not safe to store.
         ValueError, TypeError, OverflowError: it would hold what a document cannot.
     """
-    _check_values([value for value in (change.metadata, change.data) if value is not UNSET])
     doc = load(updates, client_id)
     made: list[bytes] = []
     subscription = doc.observe(lambda event: made.append(event.update))
@@ -105,7 +105,11 @@ def difference(updates: Sequence[bytes], vector: bytes) -> bytes:
 
 
 def _project(doc: Doc[Any]) -> Projection:
-    properties = _plain(doc.get("properties", type=Map).to_py() or {})
+    properties = {
+        name: _plain(value)
+        for name, value in (doc.get("properties", type=Map).to_py() or {}).items()
+        if _fits(value)
+    }
     data = properties.get("data")
     content = {k: v for k, v in data.items() if k != "text"} if isinstance(data, dict) else {}
     body = str(doc.get("content", type=Text))
@@ -172,24 +176,48 @@ def _apply(doc: Doc[Any], change: Edit) -> None:
         _rewrite(doc.get("content", type=Text), change.text)
 
 
-def _check_values(value: Any) -> None:
-    """Refuse what would take the CRDT library down instead of being refused by it."""
-    match value:
-        case int():
-            if not -(2**63) <= value < 2**63:
-                raise OverflowError("an integer past 64 bits")
-        case dict():
-            for key, item in value.items():
-                if not isinstance(key, str):
+def check_values(*roots: Any) -> None:
+    """Refuse what a document cannot hold, before anything is handed to a worker or to the CRDT
+    library, which some of it would take down.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is too much, or not JSON's.
+    """
+    waiting = list(roots)
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list) and count + len(waiting) + len(value) > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
+        match value:
+            case int():
+                if not -(2**63) <= value < 2**63:
+                    raise OverflowError("an integer past 64 bits")
+            case dict():
+                if not all(isinstance(key, str) for key in value):
                     raise TypeError("a key that is not text")
-                _check_values(item)
-        case list():
-            for item in value:
-                _check_values(item)
-        case None | bool() | float() | str() | bytes():
-            pass
-        case _:
-            raise TypeError("a value that is not JSON's")
+                waiting += value.values()
+            case list():
+                waiting += value
+            case None | bool() | float() | str() | bytes() | UnsetType():
+                pass
+            case _:
+                raise TypeError("a value that is not JSON's")
+
+
+def _fits(value: Any) -> bool:
+    """Whether a value that someone put into a document is small enough for rows."""
+    waiting = [value]
+    count = 0
+    while waiting and count <= MAX_VALUES:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return count <= MAX_VALUES
 
 
 def _rewrite(text: Text, new: str) -> None:

@@ -25,7 +25,7 @@ from protocol.memories import (
     OneMemory,
     UpdateMemory,
 )
-from sync.document import Edit, edit
+from sync.document import Edit, check_values, edit
 from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Caller
@@ -147,6 +147,7 @@ class Memories:
         self, updates: Sequence[bytes], change: Edit
     ) -> tuple[bytes | None, Projection]:
         try:
+            check_values(change.metadata, change.data)
             return await self._workers.run(edit, updates, change, self._client_id)
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over

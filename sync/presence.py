@@ -30,6 +30,7 @@ class Presence(Generic[Owner]):
     def __init__(self) -> None:
         self._states: dict[int, State] = {}
         self._owners: dict[int, Owner] = {}
+        self._held: dict[Owner, int] = {}  # how many clients each owner shows
         self._changed: dict[int, State] = {}
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class Presence(Generic[Owner]):
             MemoError: `malformed_awareness`, and nothing of the update is taken.
         """
         states = decode(payload)
-        held = sum(1 for other in self._owners.values() if other is owner) if states else 0
+        held = self._held.get(owner, 0)
         accepted: dict[int, State] = {}
         for client, (clock, state) in states.items():
             if self._owners.get(client, owner) is not owner:
@@ -67,6 +68,8 @@ class Presence(Generic[Owner]):
             if change[1] == _GONE:
                 self._forget(client)
             else:
+                if client not in self._owners:
+                    self._held[owner] = self._held.get(owner, 0) + 1
                 self._states[client] = change
                 self._owners[client] = owner
             self._changed[client] = change
@@ -74,17 +77,23 @@ class Presence(Generic[Owner]):
 
     def leave(self, owner: Owner) -> bool:
         """A connection is gone, and its clients with it; whether something is to be relayed."""
+        if owner not in self._held:
+            return False
         clients = [client for client, other in self._owners.items() if other is owner]
         for client in clients:
             # At its last clock, as y-protocols has it: the next one is the client's to use.
             clock, _ = self._states[client]
             self._forget(client)
             self._changed[client] = clock, _GONE
-        return bool(clients)
+        return True
 
     def _forget(self, client: int) -> None:
         self._states.pop(client, None)
-        self._owners.pop(client, None)
+        owner = self._owners.pop(client, None)
+        if owner is not None:
+            self._held[owner] -= 1
+            if not self._held[owner]:
+                del self._held[owner]
 
     def take_changes(self) -> tuple[bytes, set[Owner | None]]:
         """What changed since the last call, and whose it is (None: of one that left)."""

@@ -268,8 +268,8 @@ class State:
                 raise _malformed("several values under one key", run)
         known = self.clocks.get(client, 0)
         if start < known and what != COLLECTED:
-            before = self._places[client].at(known - 1) & ~WHAT
-            if before != place:
+            before = self._places[client].between(start, known)
+            if any(known_place & ~WHAT != place for known_place in before):
                 raise _malformed("not where it was before", run)
 
     def _at(self, client: int, clock: int, placed: "dict[int, _Places]") -> int:
@@ -351,6 +351,11 @@ class _Places:
 
     def at(self, clock: int) -> int:
         return self.places[bisect_right(self.starts, clock) - 1]
+
+    def between(self, start: int, end: int) -> "array[int]":
+        """The places in a range, in order."""
+        first, last = bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
+        return self.places[first:last]
 
     def append(self, start: int, place: int) -> None:
         """From `start` on, behind all others, it is this place."""

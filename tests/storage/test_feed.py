@@ -312,3 +312,20 @@ async def test_what_is_no_cursor_is_refused_by_name(feed: Feed, ada: Author, cur
     assert refused.value.code is ErrorCode.INVALID_REQUEST
     assert refused.value.details is not None
     assert "after" in refused.value.details
+
+
+async def test_a_page_of_large_memories_is_cut_short_and_the_next_goes_on(
+    pool: asyncpg.Pool, feed: Feed, ada: Author
+) -> None:
+    memories = [await add_memory(pool, ada) for _ in range(4)]
+    await pool.execute(
+        """
+        UPDATE memories SET content = jsonb_build_object('text', (
+            SELECT string_agg(md5(number::text), '') FROM generate_series(1, 120000) AS number))
+        """
+    )
+    page = await feed.changes(ada.account_id, None, 100)
+    assert page.more
+    assert 0 < len(page.items) < len(memories)
+    ids, _ = await read(feed, ada)
+    assert ids == memories

@@ -156,6 +156,16 @@ def test_too_long_values_are_cut_to_what_the_rows_hold() -> None:
     assert {len(tag) for tag in rows.tags} == {50}
 
 
+def test_a_property_of_more_values_than_rows_may_hold_is_left_out() -> None:
+    def write(doc: Doc[Any]) -> None:
+        properties = doc.get("properties", type=Map)
+        properties.update({"data": {"list": [[]] * 10_000}, "metadata": {"list": [1] * 9_000}})
+
+    rows = projected(write)
+    assert rows.content == {"text": ""}
+    assert len(rows.metadata["list"]) == 9_000
+
+
 def test_messages_are_read_with_their_fields() -> None:
     message_id, author, parent = uuid4(), uuid4(), uuid4()
 
