@@ -306,7 +306,11 @@ async def test_a_large_memory_is_made_and_changed(stage: Stage, ada: Caller) -> 
 
 
 async def test_more_values_than_rows_may_hold_are_refused(stage: Stage, ada: Caller) -> None:
-    for content in ({"list": [[]] * 10_001}, {"map": {str(n): n for n in range(10_001)}}):
+    contents: tuple[dict[str, Any], ...] = (
+        {"list": [[]] * 10_001},
+        {"map": {str(number): number for number in range(10_001)}},
+    )
+    for content in contents:
         error = await refusal(stage.memories.create(ada, CreateMemory(content=content)))
         assert error.code is ErrorCode.INVALID_REQUEST
         assert "more than 10,000 values" in error.message
