@@ -75,6 +75,19 @@ class OpenedChannel:
             lambda: f"memory {self.memory_id} was not caught up",
         )
 
+    async def reached(self, offset: int, timeout: float = 10.0) -> None:
+        """Wait until everything up to `offset` is here, such as what another device was told is
+        saved at it.
+
+        Raises:
+            MemoError: what keeps it from coming; `timeout`; `channel_closed`.
+        """
+        await self._signal.until(
+            lambda: self.channel.offset >= offset or self._unless_over(),
+            timeout,
+            lambda: f"memory {self.memory_id} did not reach offset {offset}",
+        )
+
     def close(self) -> None:
         """Follow the document no longer. Edits that are not acked stay in the offline store."""
         if self.channel.phase is not Phase.CLOSED:
@@ -192,6 +205,7 @@ class Mirror(OpenedChannel):
         updates = self.channel.pushed(frame)
         if updates and self.on_push is not None:
             self.on_push(frame.offset + len(frame.updates) - len(updates), updates)
+        self._signal.notify()
         if self.channel.phase is Phase.STALE:
             self._wire.reopen(self, 0.0)
 
@@ -203,6 +217,7 @@ class Mirror(OpenedChannel):
                 ack.set_result(frame.offset)
         if not self.channel.idle:
             self.flush()
+        self._signal.notify()
 
     def unopened(self, error: MemoError) -> None:
         super().unopened(error)

@@ -126,6 +126,7 @@ class Document(OpenedChannel):
         updates = self.channel.pushed(frame)
         if updates:
             self._integrate(updates)
+        self._signal.notify()
         if self.channel.phase is Phase.STALE:
             self._wire.reopen(self, 0.0)
 

@@ -130,12 +130,10 @@ async def settle(devices: list[Device], proxy: ChaosProxy, memory_id: UUID) -> N
         assert device.document is not None
         await device.document.synced(PATIENCE)
         await device.document.saved(PATIENCE)
-    async with asyncio.timeout(PATIENCE):
-        head = max(device.document.position[1] for device in devices if device.document)
-        for device in devices:
-            assert device.document is not None
-            while device.document.position[1] < head:
-                await device.document.changed(PATIENCE)
+    head = max(device.document.position[1] for device in devices if device.document)
+    for device in devices:
+        assert device.document is not None
+        await device.document.reached(head, PATIENCE)
 
 
 async def same_everywhere(
