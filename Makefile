@@ -10,7 +10,7 @@ WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-python test-javascript check format docs bench clean console
+.PHONY: help run setup test test-python test-javascript check format docs stress bench clean console
 
 help: ## Show this list
 	@echo "Memory App backend"
@@ -45,6 +45,10 @@ format: .venv/dev.stamp ## Format the Python code and mend what the linter can
 
 docs: .venv/run.stamp ## Write the generated reference: docs/ and the TypeScript types
 	@$(BIN)/python -m protocol.schema
+
+stress: .venv/dev.stamp ## Run the convergence test on many random sessions (EXAMPLES=300)
+	@CONVERGENCE_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/python -m pytest --timeout 0 \
+		tests/convergence/test_devices.py
 
 bench: .venv/dev.stamp ## Measure the server on this machine
 	@$(BIN)/python -m bench $(ARGS)

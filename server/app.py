@@ -15,9 +15,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from protocol import operations
+from protocol.errors import ErrorCode, MemoError
 from protocol.operations import OPERATIONS
 from server import console, reference, rest
 from server.auth import Auth
@@ -37,7 +40,7 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
-from storage.keys import SigningKeys
+from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.updates import UpdateLog
@@ -73,6 +76,8 @@ class App:
             DatabaseUnavailable, SchemaError: the database cannot be used.
             ConfigError: a setting cannot be used.
         """
+        # First of all: a key that cannot be used should not leave a new database behind.
+        given_key = read_key(settings.jwt_private_key) if settings.jwt_private_key else None
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(address(settings))
             pool = await stack.enter_async_context(pooled(url))
@@ -89,7 +94,7 @@ class App:
 
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(settings, SigningKeys(pool))
+            tokens = await _tokens(given_key, SigningKeys(pool))
 
             async def end_session(session_id: UUID) -> None:
                 broker.publish(session_topic(session_id), b"")
@@ -137,6 +142,8 @@ class App:
                 *metrics.routes(),
                 *reference.routes(),
                 *console.routes(CONSOLE),
+                Route("/ws", _upgrade_required),
+                Route("/yjs/{memory_id}", _upgrade_required),
             ]
             yield cls(_asgi(settings, metrics, sockets, routes), auth)
 
@@ -210,9 +217,21 @@ def _asgi(
     return app
 
 
-async def _tokens(settings: Settings, keys: SigningKeys) -> Tokens:
-    if settings.jwt_private_key is not None:
-        return Tokens([read_key(settings.jwt_private_key)])
+async def _upgrade_required(request: Request) -> Response:
+    """What a plain request meets where a WebSocket is spoken."""
+    spoken = "memo.v1" if request.url.path == "/ws" else "y-websocket's protocol"
+    return rest.error_response(
+        MemoError(
+            ErrorCode.INVALID_REQUEST, f"{request.url.path} is a WebSocket that speaks {spoken}."
+        ),
+        status=426,
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+
+
+async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:
+    if given is not None:
+        return Tokens([given])
     return Tokens(await keys.ensure(generate_key), keys.current)
 
 

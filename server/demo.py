@@ -25,7 +25,6 @@ class Sample(NamedTuple):
     text: str
     tags: tuple[str, ...]
     favorite: bool = False
-    archived: bool = False
     description: str | None = None
     data: dict[str, Any] = {}
 
@@ -104,7 +103,6 @@ def _request(sample: Sample, account_id: UUID) -> CreateMemory:
         content={**sample.data, "text": text.strip()},
         tags=list(sample.tags),
         is_favorite=sample.favorite,
-        is_archived=sample.archived,
     )
 
 
@@ -371,7 +369,6 @@ certificate of the bank came late and went in afterwards.
 
 Refund arrived on 6 May. Keep until 2035.""",
         ("finance",),
-        archived=True,
     ),
     Sample(
         """\
@@ -379,6 +376,5 @@ Old flat: readings when we left
 Electricity 48,213 kWh, gas 9,077 m³, water 311 m³, on 30 September 2024, with the caretaker.
 Deposit came back in full in December.""",
         ("home", "finance"),
-        archived=True,
     ),
 )

@@ -66,8 +66,10 @@ class Dispatcher(Generic[C]):
                 raise ValueError(f"{binding.operation.name} is bound twice")
             bound[binding.operation.name] = binding
         declared = {operation.name for operation in operations}
-        if declared != bound.keys():
-            raise ValueError(f"bound and declared differ in {sorted(declared ^ bound.keys())}")
+        if unbound := sorted(declared - bound.keys()):
+            raise ValueError(f"declared, but bound to no method in server/app.py: {unbound}")
+        if undeclared := sorted(bound.keys() - declared):
+            raise ValueError(f"bound, but not in protocol.operations.OPERATIONS: {undeclared}")
         self._metrics = metrics
         self._routes = {
             name: (binding, msgspec.msgpack.Decoder(binding.operation.request))

@@ -227,8 +227,12 @@ def _unreachable(url: str, error: Exception) -> str:
     # The address may hold a password: name only where it leads.
     try:
         parts = urlsplit(url)
-        place = f"{parts.hostname or 'the local socket'}{parts.path}"
+        port = f":{parts.port}" if parts.port else ""
+        place = f"{parts.hostname or 'the local socket'}{port}{parts.path}"
     except ValueError:
         place = "the given address"
-    reason = str(error) or ("no answer" if isinstance(error, TimeoutError) else repr(error))
+    if isinstance(error, ConnectionRefusedError):
+        reason = "nothing listens there; start it, or correct DATABASE_URL"
+    else:
+        reason = str(error) or ("no answer" if isinstance(error, TimeoutError) else repr(error))
     return f"the database at {place} cannot be reached: {reason.splitlines()[0]}"

@@ -57,8 +57,6 @@ _Y_ARRAY, _XML_ELEMENT, _NAMELESS_TYPES = 0, 3, (0, 1, 2, 4, 6)
 # Values: undefined, null, float32, float64, int64, false, true; and those without a fixed size.
 _FIXED_SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 _INTEGER, _STRING, _OBJECT, _ARRAY, _BINARY = 125, 119, 118, 117, 116
-# What Yjs and yrs write; Yjs would take over any other option of its constructor.
-_OPTIONS = frozenset({b"autoLoad", b"collectionId", b"encoding", b"gc", b"meta", b"shouldLoad"})
 # A number of eight bytes has 56 bits.
 _SHIFTS = range(7, 56, 7)
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
@@ -398,20 +396,6 @@ def _values(data: bytes, pos: int) -> tuple[int, int, int]:
     return VALUES if count > 1 else VALUE, count, pos
 
 
-def _document(data: bytes, pos: int) -> tuple[int, int, int]:
-    _, pos = _string(data, pos)
-    if data[pos] != _OBJECT:
-        raise MalformedUpdate(f"subdocument without options at byte {pos}")
-    count, pos = read_number(data, pos + 1)
-    for _ in range(count):
-        at = pos
-        option, pos = _string(data, pos)
-        if option not in _OPTIONS:
-            raise MalformedUpdate(f"unknown option of a subdocument at byte {at}")
-        pos = _value(data, pos, MAX_NESTING)
-    return VALUE, 1, pos
-
-
 def _value(data: bytes, pos: int, room: int) -> int:
     """The end of a value of lib0's `any` encoding, if it nests no deeper than `room`."""
     at = pos
@@ -470,7 +454,8 @@ def _check_constant(text: str) -> NoReturn:
     raise ValueError(text)  # NaN and Infinity are JSON to Python alone
 
 
-# Of kind 2, the JSON of Yjs before 13, yrs reads one string more than there is.
+# Of kind 2, the JSON of Yjs before 13, yrs reads one string more than there is. When kind 9, a
+# subdocument, is deleted, it goes on to use the memory that it has freed.
 _CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
     1: _deleted,
     3: _binary,
@@ -478,7 +463,6 @@ _CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
     6: _format,
     7: _type,
     8: _values,
-    9: _document,
 }
 _PLAIN_JSON = frozenset({"true", "false", "null"})
 _JSON = JSONDecoder(

@@ -4,9 +4,9 @@ from protocol.frames import SUBPROTOCOL
 from protocol.schema.blocks import Code, Paragraph, Section, Table
 
 _SIGN_IN = """\
-curl http://127.0.0.1:8000/api/auth/register \\
-  --json '{"email": "ada@example.com", "password": "Analytical-1843!",
-           "firstName": "Ada", "lastName": "Lovelace"}'"""
+curl http://127.0.0.1:8000/api/auth/register -H 'Content-Type: application/json' \\
+  -d '{"email": "ada@example.com", "password": "Analytical-1843!",
+       "firstName": "Ada", "lastName": "Lovelace"}'"""
 
 _JAVASCRIPT = """\
 import { IndexedDbStore, MemoryClient } from "@memory-app/client";
@@ -105,8 +105,9 @@ def quick_start() -> Section:
         "Quick start",
         (
             Paragraph(
-                "Make an account, or sign in to one, over REST. The access token it answers with"
-                " opens the socket; the refresh token gets the next one."
+                "Make an account, or sign in to one, over REST. The `accessToken` it answers with"
+                " opens the socket and lasts 15 minutes; `POST /api/auth/refresh` with the"
+                " `refreshToken` gets the next two. Each refresh token works once."
             ),
             Code("shell", _SIGN_IN),
         ),
@@ -115,19 +116,31 @@ def quick_start() -> Section:
                 "JavaScript and TypeScript",
                 (
                     Paragraph(
-                        "For browsers and React Native. It reconnects by itself, and keeps edits"
-                        " made offline until they are on the server."
+                        "For browsers and React Native: the package in `protocol/javascript`,"
+                        " whose README says how to install it. It reconnects by itself, and keeps"
+                        " edits made offline until they are on the server. `getToken` is asked"
+                        " for every connection, so let it refresh."
                     ),
                     Code("typescript", _JAVASCRIPT),
                 ),
             ),
-            Section("Python", (Paragraph("On asyncio."), Code("python", _PYTHON))),
+            Section(
+                "Python",
+                (
+                    Paragraph(
+                        "On asyncio: `pip install` this repository. `token` may also be a"
+                        " coroutine function that gets one."
+                    ),
+                    Code("python", _PYTHON),
+                ),
+            ),
             Section(
                 "Stock Yjs clients",
                 (
                     Paragraph(
                         "Editors that already speak y-websocket work unchanged, beside devices on"
-                        " the socket and just as durably."
+                        " the socket and just as durably. They reconnect with the token they were"
+                        " given: [documents.token](#documentstoken) makes one that lasts."
                     ),
                     Code("typescript", _YJS),
                 ),

@@ -69,7 +69,7 @@ async def test_a_database_that_refuses_us_is_one_line_without_the_password() -> 
         port = listener.getsockname()[1]
         with pytest.raises(DatabaseUnavailable) as refusal:
             await connect(f"postgresql://me:secret@127.0.0.1:{port}/memo", wait=0.3)
-    assert str(refusal.value).startswith("the database at 127.0.0.1/memo cannot be reached: ")
+    assert str(refusal.value).startswith("the database at 127.0.0.1:")
     assert "secret" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

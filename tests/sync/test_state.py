@@ -341,6 +341,11 @@ def test_known_text_is_not_claimed_to_be_another() -> None:
     assert refusal(state, other).startswith("not what it was before")
 
 
+def test_who_has_not_seen_a_deletion_may_send_the_text_again() -> None:
+    state = State.of([update((1, 0, [item(*deleted(4))]), deletes=[(1, [(0, 4)])])])
+    take(state, written(item(*text("a😀b and more")), client=1))
+
+
 def test_a_state_covers_what_it_holds_at_least() -> None:
     state = State.of([HELLO])
     longer = State.of([HELLO, written(garbage(1), client=1, clock=5)])

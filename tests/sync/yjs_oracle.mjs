@@ -35,7 +35,6 @@ const units = content => {
       const { type } = content
       return [{ type: type.constructor.name, name: type.nodeName ?? null, ...inside(type) }]
     }
-    case Y.ContentDoc: return [{ guid: content.doc.guid }]
     case Y.ContentEmbed: return [{ embed: value(content.embed) }]
     default: return content.getContent().map(x => ({ value: value(x) }))
   }
@@ -145,10 +144,9 @@ const session = (seed, steps) => {
       else type.insert(start, one(words), { b: true })
     } else if (type instanceof Y.Map) {
       const key = one(['k', 'l', 'm😀'])
-      const kind = below(8)
+      const kind = below(7)
       if (kind === 0) type.delete(key)
       else if (kind < 3) type.set(key, nested())
-      else if (kind === 3) type.set(key, new Y.Doc({ gc: false, autoLoad: true }))
       else type.set(key, one(values))
     } else {
       const start = below(type.length + 1)
@@ -160,9 +158,14 @@ const session = (seed, steps) => {
     }
   }
 
+  const managers = docs.map(doc => new Y.UndoManager(typesOf(doc), { captureTimeout: 0 }))
   for (let step = 0; step < steps; step++) {
     const doc = one(docs)
-    doc.transact(() => { for (let n = below(3); n >= 0; n--) edit(one(typesOf(doc))) })
+    const manager = managers[docs.indexOf(doc)]
+    const kind = below(12)
+    if (kind === 0) manager.undo()
+    else if (kind === 1) manager.redo()
+    else doc.transact(() => { for (let n = below(3); n >= 0; n--) edit(one(typesOf(doc))) })
     if (below(3) === 0) send()
     if (below(12) === 0 && unsent.length === 0) log.push(Y.encodeStateAsUpdate(one(docs)))
   }

@@ -85,11 +85,15 @@ export class MemoryClient extends Emitter<ClientEvents> {
   /** Why the last connection ended, until the next welcome. */
   error?: MemoError;
 
-  /** Throws `MemoError` `invalid_request` if `url` is no WebSocket address. */
+  /** Throws `MemoError` `invalid_request` if `url` is no WebSocket address, or there is no WebSocket. */
   constructor(options: ClientOptions) {
     super();
     if (!/^wss?:\/\//.test(options.url)) {
       throw new MemoError("invalid_request", `url: ${options.url} does not start with ws(s)://`);
+    }
+    if (!options.WebSocket && !globalThis.WebSocket) {
+      const advice = "pass one as the option `WebSocket`, such as that of the package ws";
+      throw new MemoError("invalid_request", `there is no WebSocket here: ${advice}`);
     }
     this.#options = options;
     this.#library = new Library(options.store ?? new MemoryStore());
