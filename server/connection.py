@@ -21,6 +21,7 @@ from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
 from protocol.log import Author
 from protocol.records import timestamp_of
+from server.backlog import Backlog
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
 from server.tokens import Principal
@@ -33,8 +34,6 @@ HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
 MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
-MAX_PENDING_BYTES = 4 << 20  # of updates and requests not yet answered, before reading stops
-PENDING_WEIGHT = 2048  # bytes that one of them takes beside its own
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
 
@@ -128,8 +127,7 @@ class Connection:
         self._greeting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._endings: list[Callable[[], None]] = []
-        self._pending_bytes = 0
-        self._throttled = False
+        self._backlog = Backlog()
 
     # Endpoint
 
@@ -223,9 +221,9 @@ class Connection:
         self._send(refusal(None, error, channel, client_seq))
 
     def released(self, size: int) -> None:
-        self._pending_bytes -= size + PENDING_WEIGHT
-        if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
-            self._throttled = False
+        was_full = self._backlog.full
+        self._backlog.remove(size)
+        if was_full and not self._backlog.full:
             self._update_reading()
         if self.phase is Phase.LEAVING:
             self._leave_if_done()
@@ -360,7 +358,7 @@ class Connection:
         """Whether frames may be handled now: else they wait for acks, or for what was sent to be
         read."""
         open_for_all = self.phase is Phase.READY and self._socket.is_open
-        return open_for_all and not self._throttled and not self.congested
+        return open_for_all and not self._backlog.full and not self.congested
 
     def _handle_received(self) -> None:
         """Handle frames for one turn: a message can hold more than others should wait for."""
@@ -375,12 +373,7 @@ class Connection:
     def _update_reading(self) -> None:
         if self._inbox and self._takes_more and self._turn is None:
             self._turn = self._loop.call_soon(self._handle_received)
-        self._socket.pause_reading(self._throttled or bool(self._inbox))
-
-    def _hold(self, size: int) -> None:
-        """Count so many bytes as pending until they are `released`."""
-        self._pending_bytes += size + PENDING_WEIGHT
-        self._throttled = self._throttled or self._pending_bytes > MAX_PENDING_BYTES
+        self._socket.pause_reading(self._backlog.full or bool(self._inbox))
 
     def _handle(self, frame: ClientFrame | Error) -> None:
         match frame:
@@ -406,7 +399,7 @@ class Connection:
             error = MemoError(ErrorCode.CHANNEL_CLOSED, "no document is open on this channel")
             self._send(refusal(None, error, frame.channel, frame.client_seq))
             return
-        self._hold(len(frame.update))
+        self._backlog.add(len(frame.update))
         subscription.send_update(frame.client_seq, frame.update)
 
     def _handle_awareness(self, frame: frames.Awareness) -> None:
@@ -423,7 +416,7 @@ class Connection:
             error = MemoError(ErrorCode.INVALID_REQUEST, "this request id is still in use")
             self._send(refusal(frame.id, error))
         elif len(self._waiting) < MAX_WAITING:
-            self._hold(_size(frame))
+            self._backlog.add(_size(frame))
             self._waiting[frame.id] = frame
             self._start_waiting()
         else:
@@ -476,7 +469,7 @@ class Connection:
     # Leaving
 
     def _leave_if_done(self) -> None:
-        if self._pending_bytes <= 0:
+        if self._backlog.empty:
             self._leave()
 
     def _leave(self) -> None:

@@ -24,6 +24,7 @@ import structlog
 
 from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.log import Author
+from server.backlog import Backlog
 from server.metrics import Metrics
 from server.tokens import Principal
 from server.websocket import Visit, WebSocket, binary_message
@@ -38,8 +39,6 @@ from sync.worker import WorkerPool
 
 OPEN_SECONDS = 15.0
 MAX_EARLY_BYTES = 1 << 20  # of messages that come before the document is open
-MAX_PENDING_BYTES = 4 << 20
-PENDING_WEIGHT = 2048  # bytes that an update takes beside its own
 MAX_RESYNCS = 3  # times a client is asked for what its updates build on
 EXPIRY_GRACE_SECONDS = 30.0
 _EMPTY_VECTOR = b"\x00"
@@ -120,8 +119,7 @@ class YjsConnection:
         self._end_notice: Callable[[], None] | None = None
         self._sequence = 0
         self._resyncs = 0
-        self._pending_bytes = 0
-        self._throttled = False
+        self._backlog = Backlog()
         self._leaving = False
 
     # Endpoint
@@ -212,10 +210,8 @@ class YjsConnection:
             self._socket.close(CloseCode.REFUSED_UPDATE, error.code.value)
 
     def released(self, size: int) -> None:
-        self._pending_bytes -= size + PENDING_WEIGHT
-        if self._throttled and self._pending_bytes <= MAX_PENDING_BYTES // 2:
-            self._throttled = False
-            self._socket.pause_reading(False)
+        self._backlog.remove(size)
+        self._socket.pause_reading(self._backlog.full)
         self._leave_if_done()
 
     def lost(self, channel: int, error: MemoError) -> None:  # noqa: ARG002
@@ -294,10 +290,8 @@ class YjsConnection:
             raise ValueError(f"there is no message {kind}")
 
     def _submit(self, subscription: Subscription, payload: bytes) -> None:
-        self._pending_bytes += len(payload) + PENDING_WEIGHT
-        if self._pending_bytes > MAX_PENDING_BYTES and not self._throttled:
-            self._throttled = True
-            self._socket.pause_reading(True)
+        self._backlog.add(len(payload))
+        self._socket.pause_reading(self._backlog.full)
         self._sequence += 1
         subscription.send_update(self._sequence, payload)
 
@@ -343,7 +337,7 @@ class YjsConnection:
         task.add_done_callback(self._tasks.discard)
 
     def _leave_if_done(self) -> None:
-        if self._leaving and self._pending_bytes <= 0:
+        if self._leaving and self._backlog.empty:
             self._socket.close(CloseCode.GOING_AWAY, "shutdown")
 
 
