@@ -166,6 +166,17 @@ def test_a_property_of_more_values_than_rows_may_hold_is_left_out() -> None:
     assert len(rows.metadata["list"]) == 9_000
 
 
+def test_a_rich_text_among_the_properties_costs_the_others_nothing() -> None:
+    def write(doc: Doc[Any]) -> None:
+        properties = doc.get("properties", type=Map)
+        properties["data"] = Map({"note": XmlFragment()})
+        properties["title"] = "still here"
+        doc.get("tags", type=Map).update({"a": True, "b": XmlFragment()})
+
+    rows = projected(write)
+    assert (rows.title, rows.content, rows.tags) == ("still here", {"text": ""}, ["a"])
+
+
 def test_messages_are_read_with_their_fields() -> None:
     message_id, author, parent = uuid4(), uuid4(), uuid4()
 
