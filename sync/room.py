@@ -19,9 +19,10 @@ from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standi
 from sync.document import hold
 from sync.holding import Holding
 from sync.interfaces import Log, Observer, Subscriber, Wire
+from sync.refusals import closed, malformed, missing_dependency, refused
 from sync.relay import Relay
-from sync.state import State
-from sync.submission import Delivery, Submission
+from sync.state import State, judge
+from sync.submission import Delivery, Judgement, Submission
 from sync.subscription import Subscription
 from sync.tasks import Tasks
 from sync.update import MalformedUpdate, Update, scan
@@ -29,19 +30,12 @@ from sync.worker import WorkerPool
 
 HOLD_SECONDS = 1.0  # how long an update waits for a part it builds on to come another way
 ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
-SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process
+SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process,
+VALIDATE_INLINE_RUNS = 10_000  # and what has more runs validated there: 32 KB cannot
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0  # seconds between tries at a log that cannot be read
 
 # Committed updates that follow each other: the first one's offset, and all of them.
 Run = tuple[int, list[Delivery]]
-
-_REFUSALS = {
-    Outcome.FORBIDDEN: (ErrorCode.FORBIDDEN, "you may not write in this memory"),
-    Outcome.GONE: (ErrorCode.GONE, "this memory has been deleted"),
-    Outcome.NOT_FOUND: (ErrorCode.GONE, "this memory has been deleted"),
-    Outcome.CLIENT_ID_TAKEN: (ErrorCode.CLIENT_ID_TAKEN, None),
-    Outcome.FAILED: (ErrorCode.INTERNAL, "the database refused this update"),
-}
 
 
 class Room:
@@ -154,7 +148,7 @@ class Room:
     def submit(self, subscription: Subscription, client_seq: int, payload: bytes) -> None:
         """Take an update of a connection; its outcome reaches the subscription."""
         if subscription.refusing:
-            self._answer_refusal(subscription, client_seq, len(payload), _closed())
+            self._answer_refusal(subscription, client_seq, len(payload), closed())
         elif not subscription.can_write:
             error = MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
             self._answer_refusal(subscription, client_seq, len(payload), error)
@@ -167,16 +161,27 @@ class Room:
             try:
                 update = scan(payload)
             except MalformedUpdate as error:
-                self._answer_refusal(subscription, client_seq, len(payload), _malformed(error))
+                self._answer_refusal(subscription, client_seq, len(payload), malformed(error))
                 return
             self._submit(subscription, client_seq, payload, update)
 
     def _submit(
-        self, subscription: Subscription, client_seq: int, payload: bytes, update: Update
+        self,
+        subscription: Subscription,
+        client_seq: int,
+        payload: bytes,
+        update: Update,
+        judgement: Judgement | None = None,
     ) -> None:
-        author = subscription.subscriber.author
         self._admit(
-            Submission(author, payload, update, subscription=subscription, client_seq=client_seq)
+            Submission(
+                subscription.subscriber.author,
+                payload,
+                update,
+                subscription=subscription,
+                client_seq=client_seq,
+                judgement=judgement,
+            )
         )
 
     async def _scan_apart(self, subscription: Subscription) -> None:
@@ -187,15 +192,16 @@ class Room:
                 client_seq, payload = waiting[0]
                 try:
                     update = await self._scan(payload)
+                    judgement = await self._judge(update, payload)
                 except MalformedUpdate as error:
-                    self._answer_refusal(subscription, client_seq, len(payload), _malformed(error))
+                    self._answer_refusal(subscription, client_seq, len(payload), malformed(error))
                 except MemoError as error:
                     self._answer_refusal(subscription, client_seq, len(payload), error)
                 else:
                     if subscription.refusing:
-                        self._answer_refusal(subscription, client_seq, len(payload), _closed())
+                        self._answer_refusal(subscription, client_seq, len(payload), closed())
                     else:
-                        self._submit(subscription, client_seq, payload, update)
+                        self._submit(subscription, client_seq, payload, update, judgement)
                 waiting.popleft()
         finally:
             for _, payload in waiting:
@@ -213,7 +219,15 @@ class Room:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         update = await self._scan(payload)
         self._admit(
-            Submission(author, payload, update, done=done, projection=projection, base=base)
+            Submission(
+                author,
+                payload,
+                update,
+                done=done,
+                projection=projection,
+                base=base,
+                judgement=await self._judge(update, payload),
+            )
         )
         return await done
 
@@ -222,6 +236,27 @@ class Room:
             return await self._workers.run(scan, payload)
         return scan(payload)
 
+    async def _judge(self, update: Update, payload: bytes) -> Judgement | None:
+        """Have a worker validate an update that would hold the event loop for too long."""
+        state = self._state
+        if len(update.runs) <= VALIDATE_INLINE_RUNS or state.missing(update):
+            return None
+        clocks = {client: state.clocks.get(client, 0) for client in update.structs}
+        return Judgement(state, clocks, await self._workers.run(judge, state.encode(), payload))
+
+    def _validate(self, submission: Submission) -> None:
+        update, judgement = submission.update, submission.judgement
+        if judgement is not None and judgement.holds(self._state):
+            self._state.trust(update, judgement.placed)
+        elif len(update.runs) <= VALIDATE_INLINE_RUNS:
+            self._state.validate(update)
+        else:
+            raise MemoError(
+                ErrorCode.BUSY,
+                "the document changed while this was checked; send it again",
+                retry_after=1,
+            )
+
     def _admit(self, submission: Submission) -> None:
         if self._waiting is not None:
             self._waiting.append(submission)
@@ -229,16 +264,18 @@ class Room:
         state, update = self._state, submission.update
         try:
             if missing := state.missing(update):
+                if len(update.runs) > VALIDATE_INLINE_RUNS:
+                    raise missing_dependency(missing)
                 self._hold(submission, missing)
                 return
             if not state.brings(update):
                 submission.entry = None
                 self._enqueue(submission)
                 return
-            state.validate(update)
+            self._validate(submission)
             claims = self._claims(submission)
         except MalformedUpdate as error:
-            self._refuse(submission, _malformed(error))
+            self._refuse(submission, malformed(error))
             return
         except MemoError as error:
             self._refuse(submission, error)
@@ -275,7 +312,7 @@ class Room:
     def _hold(self, submission: Submission, missing: dict[int, int]) -> None:
         first = not submission.deadline
         if not self._held.keep(submission):
-            self._refuse(submission, _missing(missing))
+            self._refuse(submission, missing_dependency(missing))
         elif first:
             self.tasks.start(self._look_for_more())
 
@@ -327,8 +364,7 @@ class Room:
             if result.outcome in (Outcome.AGAIN, Outcome.LOCKED):
                 rest.append(submission)
             else:
-                code, message = _REFUSALS[result.outcome]
-                self._refuse(submission, MemoError(code, message))
+                self._refuse(submission, refused(result.outcome))
         if not sound or (runs and (len(runs) > 1 or runs[0][0] != self.head + 1)):
             # Another node wrote in between, or the state counts what never was committed.
             self._recover(rest, runs)
@@ -475,7 +511,7 @@ class Room:
             self._state, self._owners = state, dict(standing.clients)
             for submission in again:
                 if submission.subscription is not None and submission.subscription.refusing:
-                    self._refuse(submission, _closed())
+                    self._refuse(submission, closed())
                 else:
                     self._admit(submission)
             self._held.retry()
@@ -495,18 +531,3 @@ async def load_state(standing: Standing, workers: WorkerPool) -> State:
 def may_write(role: str) -> bool:
     """Whether a member of this role may write updates."""
     return role in WRITERS
-
-
-def _closed() -> MemoError:
-    return MemoError(
-        ErrorCode.CHANNEL_CLOSED, "an update of this channel was refused; open the document again"
-    )
-
-
-def _malformed(error: MalformedUpdate) -> MemoError:
-    return MemoError(ErrorCode.MALFORMED_UPDATE, str(error))
-
-
-def _missing(missing: dict[int, int]) -> MemoError:
-    needed = {str(client): clock for client, clock in list(missing.items())[:10]}
-    return MemoError(ErrorCode.MISSING_DEPENDENCY, details={"needs": needed})

@@ -105,6 +105,21 @@ class State:
             self._check_pairs(update)
         self._validated = update, placed
 
+    def validated(self, update: Update) -> "Placed":
+        """What `validate` finds, for a copy of this state to `trust`.
+
+        Raises:
+            MalformedUpdate: with the reason.
+        """
+        self.validate(update)
+        assert self._validated is not None
+        return self._validated[1]
+
+    def trust(self, update: Update, placed: "Placed") -> None:
+        """Take a copy's word for what `validate` would find. The copy has to have been made of
+        this very state, and no clock of the update's clients may have been reached since."""
+        self._validated = update, placed
+
     def add(self, update: Update) -> None:
         """Take in an update that is part of the document; nothing may be missing."""
         assert not self.missing(update)
@@ -365,6 +380,19 @@ class _Places:
     def extend(self, later: "_Places") -> None:
         for start, place in zip(later.starts, later.places, strict=True):
             self.append(start, place)
+
+
+# Client -> the places of an update's new clocks.
+Placed = dict[int, _Places]
+
+
+def judge(state: bytes, payload: bytes) -> Placed:
+    """In a worker: what the encoded state finds of an update, to be trusted by the original.
+
+    Raises:
+        MalformedUpdate: with the reason.
+    """
+    return State.decode(state).validated(scan(payload))
 
 
 def _depth(place: int) -> int:

@@ -7,10 +7,29 @@ from uuid import UUID
 import msgspec
 
 from protocol.log import Author, Entry, Projection
+from sync.state import Placed, State
 from sync.update import Update
 
 if TYPE_CHECKING:
     from sync.subscription import Subscription
+
+
+class Judgement:
+    """What a worker found of a large update against a copy of `state`, whose clocks stood at
+    `clocks` for the update's clients."""
+
+    __slots__ = ("_clocks", "_state", "placed")
+
+    def __init__(self, state: State, clocks: dict[int, int], placed: Placed) -> None:
+        self.placed = placed
+        self._state = state
+        self._clocks = clocks
+
+    def holds(self, state: State) -> bool:
+        """Whether it still says the truth about `state`."""
+        return state is self._state and all(
+            state.clocks.get(client, 0) == clock for client, clock in self._clocks.items()
+        )
 
 
 class Submission:
@@ -27,6 +46,7 @@ class Submission:
         "deadline",
         "done",
         "entry",
+        "judgement",
         "payload",
         "projection",
         "subscription",
@@ -44,6 +64,7 @@ class Submission:
         done: "asyncio.Future[int] | None" = None,
         projection: Projection | None = None,
         base: int = 0,
+        judgement: Judgement | None = None,
     ) -> None:
         self.author = author
         self.payload = payload
@@ -53,6 +74,7 @@ class Submission:
         self.done = done
         self.projection = projection
         self.base = base
+        self.judgement = judgement
         self.entry: Entry | None = None
         self.deadline = 0.0
 

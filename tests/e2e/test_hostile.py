@@ -440,3 +440,42 @@ async def test_random_messages_of_all_kinds_leave_the_server_well(
                         await socket.socket.send(bytes(mutant))
                     except ConnectionClosed:
                         break
+
+
+def many_texts(count: int, depth: int = 1) -> bytes:
+    """A list of so many empty texts, in lists within lists; each takes a place of its own."""
+    update = bytearray(b"\x01")
+    write_uint(update, depth + count - 1)
+    update += b"\x05\x00"
+    update += b"\x07\x01\x01a\x00"
+    for clock in range(depth - 1):
+        update += b"\x07\x00\x05"
+        write_uint(update, clock)
+        update += b"\x00"
+    for clock in range(depth, depth + count - 1):
+        update += b"\x87\x05"
+        write_uint(update, clock - 1)
+        update += b"\x02"
+    return bytes(update + b"\x00")
+
+
+async def test_an_update_of_very_many_pieces_is_taken_and_keeps_nobody_waiting(
+    server: LocalServer, token: str
+) -> None:
+    async with undisturbed(server), RawSocket(server.socket_url, token) as socket:
+        channel = (await socket.open(await new_memory(socket)))["channel"]
+        await socket.send(
+            frames.Update(channel, 1, many_texts(60_000)), frames.Update(channel, 2, typed(6))
+        )
+        assert (await socket.take(frames.Ack)).client_seq == 1
+        assert (await socket.take(frames.Ack)).client_seq == 2
+
+
+async def test_an_update_of_very_many_pieces_nested_too_deep_is_refused(
+    server: LocalServer, token: str
+) -> None:
+    async with undisturbed(server), RawSocket(server.socket_url, token) as socket:
+        channel = (await socket.open(await new_memory(socket)))["channel"]
+        await socket.send(frames.Update(channel, 1, many_texts(60_000, depth=40)))
+        error = (await socket.take(frames.Error)).body
+        assert (error.code, error.client_seq) == (ErrorCode.MALFORMED_UPDATE.value, 1)
