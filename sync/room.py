@@ -393,17 +393,9 @@ class Room:
         elif not self.busy:
             self._idle(self)
 
-    def _settle_one(self, submission: Submission, offset: int) -> None:
-        if submission.done is not None:
-            if not submission.done.done():
-                submission.done.set_result(offset)
-        elif submission.subscription is not None:
-            submission.subscription.subscriber.released(len(submission.payload))
-            submission.subscription.settle(submission.client_seq, offset)
-
     def _settle_known(self, submission: Submission) -> None:
         if submission.subscription is None:
-            self._settle_one(submission, self.head)
+            _finish(submission, self.head)
         else:
             submission.subscription.subscriber.released(len(submission.payload))
             submission.subscription.settle_known(submission.client_seq)
@@ -439,7 +431,7 @@ class Room:
             if submission is None:
                 continue
             if submission.subscription is None:
-                self._settle_one(submission, offset)
+                _finish(submission, offset)
             else:
                 writers.add(submission.subscription)
                 submission.subscription.subscriber.released(len(submission.payload))
@@ -516,6 +508,12 @@ class Room:
                     self._admit(submission)
             self._held.retry()
         self._continue()
+
+
+def _finish(submission: Submission, offset: int) -> None:
+    """A server-side write is committed: who waits for it may go on."""
+    if submission.done is not None and not submission.done.done():
+        submission.done.set_result(offset)
 
 
 async def load_state(standing: Standing, workers: WorkerPool) -> State:

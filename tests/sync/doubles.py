@@ -347,3 +347,10 @@ async def running(
         await node.tasks.cancel()
         node.workers.close()
     assert not node.watcher.counts["task failed"], node.watcher.failures
+
+
+async def device(node: Node, memory: UUID, author: Author, name: str = "device") -> Device:
+    """A device that has the memory's document open on the node."""
+    made = Device(author, name)
+    await made.open(node.hub, memory)
+    return made

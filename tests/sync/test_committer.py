@@ -1,7 +1,7 @@
 """The committer: what shares a transaction, and what must not hold the others up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -9,19 +9,8 @@ import pytest
 
 from protocol.errors import ErrorCode
 from protocol.log import Author, Committed, Entry, Outcome
-from tests.rows import add_memory, add_person
+from tests.rows import add_memory
 from tests.sync.doubles import SECONDS, Device, Gate, Node, outage, running
-
-
-@pytest.fixture
-async def node(pool: asyncpg.Pool) -> AsyncIterator[Node]:
-    async with running(pool) as node:
-        yield node
-
-
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
 
 
 async def devices(pool: asyncpg.Pool, node: Node, ada: Author, count: int) -> list[Device]:

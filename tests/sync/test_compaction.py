@@ -74,16 +74,6 @@ async def stage(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
         yield Stage(node, compactors[0], pool)
 
 
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
-
-
-@pytest.fixture
-async def memory(pool: asyncpg.Pool, ada: Author) -> UUID:
-    return await add_memory(pool, ada)
-
-
 async def put(stage: Stage, memory: UUID, author: Author, *payloads: bytes) -> None:
     outcomes = await stage.node.log.commit([Entry(memory, author, p) for p in payloads])
     assert all(outcome.offset for outcome in outcomes)

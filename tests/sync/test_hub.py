@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,24 +13,8 @@ from protocol.log import Author, Entry, Projection, Snapshot
 from sync.broker import LocalBroker
 from sync.document import Edit, edit, merge
 from sync.hub import Make
-from tests.rows import add_memory, add_person, delete_memory
+from tests.rows import add_person, delete_memory
 from tests.sync.doubles import SECONDS, Device, Gate, Node, running
-
-
-@pytest.fixture
-async def node(pool: asyncpg.Pool) -> AsyncIterator[Node]:
-    async with running(pool) as node:
-        yield node
-
-
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
-
-
-@pytest.fixture
-async def memory(pool: asyncpg.Pool, ada: Author) -> UUID:
-    return await add_memory(pool, ada)
 
 
 async def test_many_who_open_at_once_share_a_room_that_is_loaded_once(

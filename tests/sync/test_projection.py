@@ -18,7 +18,7 @@ from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
 from sync.projection import Projector
 from sync.room import Room
-from tests.rows import add_memory, add_person
+from tests.rows import add_memory
 from tests.sync.doubles import Device, Gate, News, Node, running
 
 
@@ -81,16 +81,6 @@ async def projecting(pool: asyncpg.Pool, broker: LocalBroker | None = None) -> A
 async def stage(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
     async with projecting(pool) as stage:
         yield stage
-
-
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
-
-
-@pytest.fixture
-async def memory(pool: asyncpg.Pool, ada: Author) -> UUID:
-    return await add_memory(pool, ada)
 
 
 def titled(title: str) -> bytes:

@@ -1,7 +1,6 @@
 """A room: what it admits, what it acks, and how it gets over outages and other nodes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -13,31 +12,9 @@ from protocol.errors import ErrorCode
 from protocol.log import Author, Entry, Snapshot
 from sync.document import merge
 from tests.rows import add_memory, add_person, delete_memory
-from tests.sync.doubles import SECONDS, Device, Gate, Node, outage, running
+from tests.sync.doubles import SECONDS, Device, Gate, Node, device, outage, running
 
 EMPTY = b"\x00\x00"
-
-
-@pytest.fixture
-async def node(pool: asyncpg.Pool) -> AsyncIterator[Node]:
-    async with running(pool) as node:
-        yield node
-
-
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
-
-
-@pytest.fixture
-async def memory(pool: asyncpg.Pool, ada: Author) -> UUID:
-    return await add_memory(pool, ada)
-
-
-async def device(node: Node, memory: UUID, author: Author, name: str = "device") -> Device:
-    made = Device(author, name)
-    await made.open(node.hub, memory)
-    return made
 
 
 async def test_an_update_is_seen_by_nobody_before_it_is_committed(

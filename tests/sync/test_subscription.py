@@ -2,39 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from uuid import UUID
-
-import asyncpg
-import pytest
 
 from protocol.errors import ErrorCode
 from protocol.log import Author, Snapshot
 from sync.document import merge
-from tests.rows import add_memory, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, outage, running
-
-
-@pytest.fixture
-async def node(pool: asyncpg.Pool) -> AsyncIterator[Node]:
-    async with running(pool) as node:
-        yield node
-
-
-@pytest.fixture
-async def ada(pool: asyncpg.Pool) -> Author:
-    return await add_person(pool)
-
-
-@pytest.fixture
-async def memory(pool: asyncpg.Pool, ada: Author) -> UUID:
-    return await add_memory(pool, ada)
-
-
-async def device(node: Node, memory: UUID, author: Author, name: str = "device") -> Device:
-    made = Device(author, name)
-    await made.open(node.hub, memory)
-    return made
+from tests.sync.doubles import SECONDS, Device, Gate, Node, device, outage
 
 
 async def test_a_writer_is_not_pushed_its_own_updates(
