@@ -55,10 +55,12 @@ class Health(Body, frozen=True):
 
 
 class Readiness(Body, frozen=True, omit_defaults=True):
-    """`error` says what is missing when the server is not ready."""
+    """`error` says what is missing when the server is not ready. `degraded` names what is down
+    that it can do without for a while: `redis`, and devices on other nodes see edits later."""
 
     status: Literal["ready", "not ready"]
     error: str | None = None
+    degraded: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
@@ -31,26 +32,33 @@ from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
 from server.http import HTTP
+from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
+from server.roster import Roster
 from server.sessions import Sessions
+from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.claim import Claim
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
+from storage.redis import RedisBroker
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
+from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
+from sync.watch import Watch
 from sync.worker import WorkerPool
 
 CONSOLE = Path(__file__).parent / "web" / "dist"
@@ -83,6 +91,8 @@ class App:
             pool = await stack.enter_async_context(pooled(url))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
+            shared = settings.redis_url is not None
+            await stack.enter_async_context(Claim.held(url, shared=shared))
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -90,7 +100,7 @@ class App:
             stack.callback(workers.close)
             metrics = Metrics()
             observer = MetricsObserver(metrics)
-            broker = LocalBroker()
+            broker = await stack.enter_async_context(_broker(settings))
 
             passwords = Passwords()
             stack.callback(passwords.close)
@@ -99,7 +109,8 @@ class App:
             async def end_session(session_id: UUID) -> None:
                 broker.publish(session_topic(session_id), b"")
 
-            auth = Auth(Accounts(pool), tokens, passwords, end_session)
+            accounts = Accounts(pool)
+            auth = Auth(accounts, tokens, passwords, end_session)
 
             memory_rows = MemoryRows(pool)
             feed = feed_rows.Feed(pool)
@@ -119,12 +130,16 @@ class App:
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
 
-            lobby = Lobby(auth, feed, broker, metrics, version("memory-app"))
-            porch = Porch(auth, hub, workers, broker, metrics)
+            roster = Roster(broker, accounts, feed)
+            watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
+            lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
+            porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
                 metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
             )
             sockets = Sockets(_route(lobby, porch))
+            metrics.broker_up.set_function(lambda: broker.up)
+            metrics.broker_dropped.set_function(lambda: broker.dropped)
             metrics.rooms.set_function(lambda: len(hub.rooms))
             metrics.subscriptions.set_function(lambda: hub.subscriptions)
             metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
@@ -135,10 +150,12 @@ class App:
             projector.start()
             compactor.start()
             tasks.start(sockets.run())
+            tasks.start(roster.run())
+            tasks.start(watch.run())
 
             routes = [
                 *rest.routes(auth, tokens),
-                *Health(pool).routes(),
+                *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
                 *console.routes(CONSOLE),
@@ -229,40 +246,79 @@ async def _upgrade_required(request: Request) -> Response:
     )
 
 
+@asynccontextmanager
+async def _broker(settings: Settings) -> AsyncIterator[Broker]:
+    if settings.redis_url is None:
+        yield LocalBroker()
+        return
+    async with RedisBroker.connected(settings.redis_url) as broker:
+        yield broker
+
+
 async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:
     if given is not None:
         return Tokens([given])
     return Tokens(await keys.ensure(generate_key), keys.current)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn that tells when it takes requests, and leaves signals to us: it would raise them
-    again before the parts are stopped."""
+class Server(uvicorn.Server):
+    """Uvicorn as we run it. It tells when it takes requests, and handles signals itself: uvicorn
+    would raise them again before the parts are stopped."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, asgi: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            asgi,
+            http=HTTP,
+            ws=WebSocket,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            backlog=BACKLOG,
+        )
         super().__init__(config)
-        self._tell_started = started
+        self._ready = ready
+        self._terminal = Terminal()
+
+    def stop(self) -> None:
+        """Accept nothing more, and return from `serve` once connections have ended."""
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell_started()
+            self._ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+        handlers = {
+            signal.SIGINT: self._asked_to_stop,
+            signal.SIGTERM: self._asked_to_stop,
+            signal.SIGHUP: self._hung_up,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
+    def _asked_to_stop(self) -> None:
         # A second Ctrl-C does not wait for connections.
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    def _hung_up(self) -> None:
+        # By default it would end the process without a goodbye.
+        if self._terminal.gone:
+            self.stop()
+        else:
+            logger.warning("SIGHUP changes nothing here: it is several WORKERS that it restarts")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -271,12 +327,9 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         OSError: the address cannot be used.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = bind(host, port)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -296,22 +349,9 @@ async def serve(
         DatabaseUnavailable, SchemaError, ConfigError: as `App.running`.
     """
     listener = listener or listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
     try:
         async with App.running(settings) as app:
-            config = uvicorn.Config(
-                app.asgi,
-                http=HTTP,
-                ws=WebSocket,
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies),
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-                backlog=2048,
-            )
-            server = _Server(config, lambda: ready(listener.getsockname()[1]))
-            await server.serve(sockets=[listener])
+            await Server(app.asgi, settings, lambda: ready(port)).serve(sockets=[listener])
     finally:
         listener.close()

@@ -12,6 +12,7 @@ import msgspec
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 
+MAX_WORKERS = 64
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -40,6 +41,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     """DATABASE_URL: a PostgreSQL 14 or later; unset, an embedded one in DATA_DIR."""
 
+    redis_url: str | None = None
+    """REDIS_URL: the Redis that joins several nodes; unset, this is the only one."""
+
+    workers: int = 1
+    """WORKERS: processes that serve behind one port; more than one need REDIS_URL."""
+
     jwt_private_key: str | None = None
     """JWT_PRIVATE_KEY: an RSA key in PEM, or the path of its file, for `server.tokens.read_key`;
     unset, keys are made and kept in the database."""
@@ -67,13 +74,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: for the first value that cannot be used.
         """
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
-        _refuse_more_than_one(given)
         variables: dict[str, tuple[str, Callable[[str, str], Any]]] = {
             "HOST": ("host", _host),
             "PORT": ("port", _port),
             "PUBLIC_URL": ("public_url", _public_url),
             "DATA_DIR": ("data_directory", _path),
             "DATABASE_URL": ("database_url", _database_url),
+            "REDIS_URL": ("redis_url", _redis_url),
+            "WORKERS": ("workers", _workers),
             "JWT_PRIVATE_KEY": ("jwt_private_key", _text),
             "LOG_LEVEL": ("log_level", _one_of(get_args(LogLevel))),
             "LOG_FORMAT": ("log_format", _one_of(get_args(LogFormat))),
@@ -86,7 +94,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for name, (field, parse) in variables.items()
             if name in given
         }
-        return cls(**fields)
+        settings = cls(**fields)
+        if settings.workers > 1 and settings.redis_url is None:
+            raise ConfigError(
+                f"WORKERS is {settings.workers}, and more than one need Redis between them: "
+                "set REDIS_URL, or WORKERS to 1"
+            )
+        return settings
 
     def url_at(self, port: int) -> str:
         """Where to open the server when it listens on `port`: PUBLIC_URL, or else its address."""
@@ -100,19 +114,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """Where to open the server when it listens on PORT."""
         return self.url_at(self.port)
-
-
-def _refuse_more_than_one(given: Mapping[str, str]) -> None:
-    workers = given.get("WORKERS", "1")
-    if workers != "1":
-        raise _wrong(
-            "WORKERS", workers, "1: several processes need Redis, which this version lacks"
-        )
-    if "REDIS_URL" in given:
-        raise ConfigError(
-            "REDIS_URL is set, but this version runs as a single process and does not use Redis "
-            "yet: unset it"
-        )
 
 
 def _wrong(name: str, value: str, accepted: str) -> ConfigError:
@@ -152,6 +153,22 @@ def _database_url(name: str, value: str) -> str:
         # The value may hold a password, so it is not shown.
         raise ConfigError(f"{name} has to be like postgresql://user:password@host:5432/database")
     return value
+
+
+def _redis_url(name: str, value: str) -> str:
+    if not _is_url(value, "redis", "rediss") and not re.match(r"unix://(.*@)?/.", value):
+        # The value may hold a password, so it is not shown.
+        raise ConfigError(
+            f"{name} has to be like redis://user:password@host:6379/0, rediss:// with TLS, "
+            "or unix:///path/to/redis.sock"
+        )
+    return value
+
+
+def _workers(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_WORKERS):
+        raise _wrong(name, value, f"a number from 1 to {MAX_WORKERS}")
+    return int(value)
 
 
 def _text(_: str, value: str) -> str:

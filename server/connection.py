@@ -24,10 +24,10 @@ from protocol.records import timestamp_of
 from server.backlog import Backlog
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
+from server.roster import Roster
 from server.tokens import Principal
 from server.websocket import HEARTBEAT_SECONDS, TURN_SECONDS, Visit, WebSocket, binary_message
-from sync.feed import account_topic, session_topic
-from sync.interfaces import Broker, Wire
+from sync.interfaces import Wire
 from sync.subscription import Subscription
 
 HELLO_SECONDS = 10.0
@@ -72,13 +72,13 @@ class Lobby:
         self,
         gatekeeper: Gatekeeper,
         cursors: Cursors,
-        broker: Broker,
+        roster: Roster,
         metrics: Metrics,
         version: str,
     ) -> None:
         self.gatekeeper = gatekeeper
         self.cursors = cursors
-        self.broker = broker
+        self.roster = roster
         self.metrics = metrics
         self.version = version
         self.dispatcher: Dispatcher[ConnectionCall]  # set by the composition root, last
@@ -126,7 +126,7 @@ class Connection:
         self._waiting: dict[int, frames.Request] = {}
         self._greeting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._endings: list[Callable[[], None]] = []
+        self._leave_roster: Callable[[], None] | None = None
         self._backlog = Backlog()
 
     # Endpoint
@@ -170,8 +170,8 @@ class Connection:
             task.cancel()
         self._waiting.clear()
         self._inbox.clear()
-        for end in self._endings:
-            end()
+        if self._leave_roster is not None:
+            self._leave_roster()
         for subscription in tuple(self.subscriptions.values()):
             subscription.close()
         self.subscriptions.clear()
@@ -315,11 +315,9 @@ class Connection:
         device_id = (hello.device_id or "").replace("\x00", "")[:200]
         self._author = Author(principal.account_id, device_id or None)
         self.phase = Phase.READY
-        broker = self._lobby.broker
-        self._endings = [
-            broker.subscribe(account_topic(principal.account_id), self._forward),
-            broker.subscribe(session_topic(principal.session_id), self._session_ended),
-        ]
+        self._leave_roster = self._lobby.roster.enter(
+            principal, ended=self._session_ended, told=self._forward
+        )
         self._socket.accept_large_messages()
         self._send(
             frames.Welcome(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Literal
 
 import asyncpg
 import msgspec
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute
 from protocol import rest
 from protocol.records import Body, timestamp
 from server.rest import route
+from sync.interfaces import Broker
 
 CHECK_SECONDS = 2.0
 MEMORY_BYTES = 500 * 1024 * 1024
@@ -23,8 +25,9 @@ MEMORY_BYTES = 500 * 1024 * 1024
 class Health:
     """How this server is, as far as it can tell itself."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, broker: Broker) -> None:
         self._pool = pool
+        self._broker = broker
         self._started = time.monotonic()
         self._process = psutil.Process()
         self._version = version("memory-app")
@@ -43,7 +46,7 @@ class Health:
             version=self._version,
             checks=rest.Checks(
                 database="healthy" if healthy else "unhealthy",
-                redis="disabled",
+                redis=self._redis(),
                 memory="healthy" if memory <= MEMORY_BYTES else "warning",
             ),
         )
@@ -53,7 +56,14 @@ class Health:
         error = await self._database_error()
         if error is not None:
             return _answer(rest.Readiness(status="not ready", error=error), 503)
-        return _answer(rest.Readiness(status="ready"), 200)
+        # Without Redis the nodes find each other's edits in the database, only later.
+        degraded = ["redis"] if self._redis() == "unhealthy" else []
+        return _answer(rest.Readiness(status="ready", degraded=degraded), 200)
+
+    def _redis(self) -> Literal["healthy", "unhealthy", "disabled"]:
+        if not self._broker.shared:
+            return "disabled"
+        return "healthy" if self._broker.up else "unhealthy"
 
     async def _database_error(self) -> str | None:
         try:

@@ -96,6 +96,33 @@ class Metrics:
             registry=registry,
         )
 
+        self.announcements = Counter(
+            "memo_announcements",
+            "What other nodes announced of open documents: a commit that was the next, early or a "
+            "duplicate, or something malformed.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.repair_duration = Histogram(
+            "memo_repair_duration_seconds",
+            "From noticing that updates of other nodes were missed to their being shown, in "
+            "seconds.",
+            buckets=_SLOW,
+            registry=registry,
+        )
+
+        self.broker_up = Gauge(
+            "memo_broker_up",
+            "Whether messages reach the other nodes now: 1 or 0. 1 where there are none.",
+            registry=registry,
+        )
+        self.broker_dropped = Gauge(
+            "memo_broker_dropped",
+            "Messages to other nodes that could not be sent, since the start. The others look at "
+            "the log instead.",
+            registry=registry,
+        )
+
         self.commit_duration = Histogram(
             "memo_commit_duration_seconds",
             "One commit of everything pending: round trip and transaction, in seconds.",
@@ -139,6 +166,18 @@ class Metrics:
             return Response(encode(self.registry), media_type=content_type)
 
         return [Route("/metrics", show, methods=["GET"])]
+
+
+class GroupMetrics:
+    """What is known of the workers behind a port together, in a registry of their own."""
+
+    def __init__(self, workers: int) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.workers = Gauge("memo_workers", "Workers that there should be.", registry=registry)
+        self.workers.set(workers)
+        self.up = Gauge(
+            "memo_workers_up", "Workers that told of themselves in this scrape.", registry=registry
+        )
 
 
 class HTTPMetrics:

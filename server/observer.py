@@ -63,3 +63,9 @@ class MetricsObserver:
         self._metrics.compactions.inc()
         self._metrics.snapshot_bytes.observe(size)
         logger.debug("snapshot written", document=str(document_id), bytes=size)
+
+    def heard(self, what: str) -> None:
+        self._metrics.announcements.labels(what).inc()
+
+    def repaired(self, seconds: float) -> None:
+        self._metrics.repair_duration.observe(seconds)

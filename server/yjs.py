@@ -26,12 +26,12 @@ from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.log import Author
 from server.backlog import Backlog
 from server.metrics import Metrics
+from server.roster import Roster
 from server.tokens import Principal
 from server.websocket import Visit, WebSocket, binary_message
 from sync.document import EMPTY_UPDATE, difference
-from sync.feed import session_topic
 from sync.hub import Hub, Opening
-from sync.interfaces import Broker, Wire
+from sync.interfaces import Wire
 from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
 from sync.subscription import Subscription
 from sync.update import decode_vector
@@ -86,13 +86,13 @@ class Porch:
         gatekeeper: Gatekeeper,
         hub: Hub,
         workers: WorkerPool,
-        broker: Broker,
+        roster: Roster,
         metrics: Metrics,
     ) -> None:
         self.gatekeeper = gatekeeper
         self.hub = hub
         self.workers = workers
-        self.broker = broker
+        self.roster = roster
         self.metrics = metrics
 
 
@@ -116,7 +116,7 @@ class YjsConnection:
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._end_notice: Callable[[], None] | None = None
+        self._leave_roster: Callable[[], None] | None = None
         self._sequence = 0
         self._resyncs = 0
         self._backlog = Backlog()
@@ -158,8 +158,8 @@ class YjsConnection:
         self._porch.metrics.websocket_connections.dec()
         for task in tuple(self._tasks):
             task.cancel()
-        if self._end_notice is not None:
-            self._end_notice()
+        if self._leave_roster is not None:
+            self._leave_roster()
         if self._subscription is not None:
             self._subscription.close()
 
@@ -228,8 +228,8 @@ class YjsConnection:
                 principal = await gatekeeper.authenticate_document(token, self._memory_id)
                 self._principal = principal
                 self._author = Author(principal.account_id)
-                self._end_notice = self._porch.broker.subscribe(
-                    session_topic(principal.session_id), self._session_ended
+                self._leave_roster = self._porch.roster.enter(
+                    principal, ended=self._session_ended
                 )
                 opening = await self._porch.hub.open(self, self._memory_id, None, 0)
         except MemoError as error:

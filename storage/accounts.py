@@ -100,6 +100,11 @@ WITH seen AS (
 SELECT s.user_id, s.ended_at IS NOT NULL AS ended, s.expires_at <= now() AS expired, u.is_active
 FROM sessions AS s JOIN users AS u ON u.id = s.user_id WHERE s.id = $1
 """
+_ENDED = """
+SELECT given.id FROM unnest($1::uuid[]) AS given (id)
+LEFT JOIN sessions AS s ON s.id = given.id LEFT JOIN users AS u ON u.id = s.user_id
+WHERE s.id IS NULL OR s.ended_at IS NOT NULL OR NOT u.is_active
+"""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -250,6 +255,11 @@ class Accounts:
         if row is None:
             return None
         return Standing(row["user_id"], row["ended"], row["expired"], row["is_active"])
+
+    async def ended(self, session_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of the sessions that speak for nobody any more."""
+        rows = await self._pool.fetch(_ENDED, list(session_ids))
+        return [row["id"] for row in rows]
 
     async def set_active(self, email: str, active: bool) -> tuple[User, Sequence[UUID]] | None:
         """Enable or disable an account; disabling ends its sessions, whose ids are returned."""

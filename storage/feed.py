@@ -8,6 +8,7 @@ Pages are ordered by (transaction, id). All pages of one reading keep the first 
 that a commit landing between two pages, behind the place reached, is found by the next reading.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -46,6 +47,16 @@ SELECT w.changed_xid::text AS changed_xid, w.found, d.deleted_at IS NOT NULL AS 
     {MEMORY_COLUMNS}
 FROM weighed w JOIN {MEMORY_TABLES} ON d.id = w.id AND ms.user_id = $1
 WHERE w.before < $5 ORDER BY w.changed_xid, w.id
+"""
+
+_CHANGED = """
+SELECT owner_id FROM documents
+WHERE owner_id = ANY ($1) AND changed_xid >= $2::text::xid8
+UNION
+SELECT s.user_id FROM memberships s JOIN documents d ON d.id = s.memory_id
+WHERE s.user_id = ANY ($1) AND s.role <> 'owner' AND d.changed_xid >= $2::text::xid8
+UNION
+SELECT user_id FROM memberships WHERE user_id = ANY ($1) AND changed_xid >= $2::text::xid8
 """
 
 
@@ -129,6 +140,15 @@ class Feed:
             now.epoch, floor, (int(rows[-1]["changed_xid"]), rows[-1]["id"]) if more else None
         )
         return Changes(items=items, cursor=str(next_cursor), more=more, reset=reset)
+
+    async def floor(self) -> int:
+        """The oldest transaction that still runs."""
+        return (await self._now(self._pool)).floor
+
+    async def changed(self, account_ids: Sequence[UUID], since: int) -> Sequence[UUID]:
+        """The accounts for which something changed in a transaction from `since` on."""
+        rows = await self._pool.fetch(_CHANGED, list(account_ids), str(since))
+        return [row[0] for row in rows]
 
     async def _now(self, connection: asyncpg.Pool | asyncpg.pool.PoolConnectionProxy) -> _Cursor:
         row = await connection.fetchrow(

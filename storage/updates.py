@@ -113,6 +113,14 @@ class UpdateLog:
             )
         return head or 0
 
+    async def heads(self, document_ids: Sequence[UUID]) -> dict[UUID, int]:
+        with outage.reported():
+            rows = await self._pool.fetch(
+                "SELECT id, head FROM documents WHERE id = ANY ($1) AND deleted_at IS NULL",
+                list(document_ids),
+            )
+        return {row[0]: row[1] for row in rows}
+
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
         with outage.reported():
             role: Role | None = await self._pool.fetchval(

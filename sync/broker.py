@@ -2,19 +2,26 @@
 
 from collections.abc import Callable
 
+Receive = Callable[[bytes], None]
+
 
 class LocalBroker:
     """Carries hints between the parts of one node. Subscribers must not raise."""
 
+    shared = False
+    up = True
+    dropped = 0
+
     def __init__(self) -> None:
-        self._topics: dict[str, list[Callable[[bytes], None]]] = {}
+        self._topics: dict[str, list[Receive]] = {}
 
-    def publish(self, topic: str, message: bytes) -> None:
-        """Hand the message to whoever subscribes to the topic now."""
+    def publish(self, topic: str, message: bytes, but: Receive | None = None) -> None:
+        """Hand the message to whoever subscribes to the topic now, except to `but`."""
         for receive in tuple(self._topics.get(topic, ())):
-            receive(message)
+            if receive != but:
+                receive(message)
 
-    def subscribe(self, topic: str, receive: Callable[[bytes], None]) -> Callable[[], None]:
+    def subscribe(self, topic: str, receive: Receive) -> Callable[[], None]:
         """Receive what is published from now on. Returns the call that ends it."""
         self._topics.setdefault(topic, []).append(receive)
 
@@ -26,3 +33,9 @@ class LocalBroker:
                 self._topics.pop(topic, None)
 
         return end
+
+    async def joined(self, topic: str) -> None:
+        """The subscription is in force: it always is at once."""
+
+    def on_missed(self, call: Callable[[], None]) -> None:
+        """Nothing is ever missed."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from protocol.log import Authorship, Row, Snapshot
 from sync.document import merge
 from sync.interfaces import Log, Observer
-from sync.room import Room
+from sync.room import ROW_WEIGHT, Room
 from sync.tasks import Tasks
 from sync.update import scan
 from sync.worker import WorkerPool
@@ -61,7 +61,7 @@ class Compactor:
         try:
             async with self._turns:
                 before = room.tail_weight
-                size = await self.compact(room.document_id)
+                size = await self.compact(room.document_id, if_overgrown=True)
                 # What came meanwhile is the new tail. A document that cannot be merged is not
                 # tried again at each commit: its tail has to grow as much once more.
                 room.compacted(size if size is not None else before, before)
@@ -71,9 +71,10 @@ class Compactor:
         finally:
             self._running.discard(room.document_id)
 
-    async def compact(self, document_id: UUID) -> int | None:
+    async def compact(self, document_id: UUID, *, if_overgrown: bool = False) -> int | None:
         """Make and keep a snapshot of the document as of now, and trim behind it. Returns its
-        size in bytes; None if a newer one is there.
+        size in bytes; None if a newer one is there. With `if_overgrown`, the one that another
+        node has just made will do.
 
         Raises:
             ValueError: the merged document would lack something; nothing was stored.
@@ -81,6 +82,10 @@ class Compactor:
         snapshot, rows = await self._log.content(document_id, 0)
         if not rows:
             return None
+        if if_overgrown and snapshot is not None:
+            weight = sum(len(payload) + ROW_WEIGHT for _, payload in rows)
+            if weight <= max(MIN_TAIL_BYTES, len(snapshot.payload)):
+                return len(snapshot.payload)
         payload, state = await self._workers.run(
             merge,
             snapshot.payload if snapshot else None,

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
+from secrets import token_hex
 from uuid import UUID
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Author, Projection, Snapshot
+from protocol.log import Author, Projection, Snapshot, Standing
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
 from sync.room import HOLD_SECONDS, Room, load_state, may_write
+from sync.state import State
 from sync.subscription import Subscription
 from sync.tasks import Tasks, outlived
 from sync.worker import WorkerPool
@@ -60,6 +62,8 @@ class Hub:
         self._on_commit = on_commit
         self._hold_seconds = hold_seconds
         self._broker = broker
+        self._name = token_hex(8)
+        self._leave: dict[Room, Callable[[], None]] = {}  # what ends hearing of other nodes
         self._committer = Committer(log, observer, tasks)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
         self._writing: set[asyncio.Task[bool]] = set()
@@ -155,10 +159,19 @@ class Hub:
         """The document was deleted: its channels end on every node."""
         self._broker.publish("deleted", document_id.bytes)
 
+    def know(self, document_id: UUID, head: int | None) -> None:
+        """The document's log reaches up to `head`; None: the document is deleted."""
+        room = self.rooms.get(document_id)
+        if head is None:
+            self._deleted(document_id.bytes)
+        elif room is not None:
+            room.tail.know(head)
+
     def _deleted(self, message: bytes) -> None:
         room = self.rooms.pop(UUID(bytes=message), None)
         if room is not None:
             room.end(MemoError(ErrorCode.GONE, "this memory has been deleted"))
+            self._forget(room)
 
     async def _room(self, document_id: UUID) -> Room:
         room = self.rooms.get(document_id)
@@ -172,10 +185,37 @@ class Hub:
         return await outlived(opening)
 
     async def _load(self, document_id: UUID) -> Room:
-        standing = await self._log.standing(document_id)
-        if standing is None or standing.deleted:
-            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
-        state = await load_state(standing, self._workers)
+        early: list[bytes] = []
+        topic = f"document:{document_id}"
+        leave = None
+        if self._broker.shared:
+            # Before the log is read, so that what is committed behind that is heard.
+            leave = self._broker.subscribe(topic, early.append)
+        try:
+            if leave is not None:
+                await self._broker.joined(topic)
+            standing = await self._log.standing(document_id)
+            if standing is None or standing.deleted:
+                raise MemoError(ErrorCode.GONE, "this memory has been deleted")
+            state = await load_state(standing, self._workers)
+            room = self._make(document_id, standing, state)
+            if leave is not None:
+                self._leave[room] = self._broker.subscribe(topic, room.hear)
+        finally:
+            if leave is not None:
+                leave()
+        for message in early:
+            room.hear(message)
+        if (ended := self.rooms.get(document_id)) is not None:
+            self._forget(ended)
+        self.rooms[document_id] = room
+        self._idle(room)
+        return room
+
+    def _make(self, document_id: UUID, standing: Standing, state: State) -> Room:
+        def announce(message: bytes) -> None:
+            self._broker.publish(f"document:{document_id}", message, but=room.hear)
+
         room = Room(
             document_id,
             next(self._channels),
@@ -190,8 +230,8 @@ class Hub:
             idle=self._idle,
             hold_seconds=self._hold_seconds,
         )
-        self.rooms[document_id] = room
-        self._idle(room)
+        if self._broker.shared:
+            room.join_nodes(self._name, announce)
         return room
 
     def _committed(self, room: Room) -> None:
@@ -204,3 +244,10 @@ class Hub:
     def _close_if_idle(self, room: Room) -> None:
         if not room.busy and self.rooms.get(room.document_id) is room:
             del self.rooms[room.document_id]
+            room.close()
+            self._forget(room)
+
+    def _forget(self, room: Room) -> None:
+        leave = self._leave.pop(room, None)
+        if leave is not None:
+            leave()

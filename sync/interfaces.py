@@ -31,6 +31,9 @@ class Log(Protocol):
     async def head(self, document_id: UUID) -> int:
         """The offset of the newest committed update (0: none)."""
 
+    async def heads(self, document_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """The offset of the newest committed update of each; without those that are deleted."""
+
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
         """The account's role in the memory; None if it is no member."""
 
@@ -84,10 +87,32 @@ class Projections(Protocol):
 class Broker(Protocol):
     """Carries hints between nodes. A message may be lost; the database is the truth."""
 
-    def publish(self, topic: str, message: bytes) -> None: ...
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other nodes."""
+
+    @property
+    def up(self) -> bool:
+        """Whether messages reach the other nodes now."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were not sent to the other nodes, so far."""
+
+    def publish(
+        self, topic: str, message: bytes, but: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Hand the message to the topic's subscribers, on this node at once; not to `but`."""
 
     def subscribe(self, topic: str, receive: Callable[[bytes], None]) -> Callable[[], None]:
         """Returns the call that ends the subscription."""
+
+    async def joined(self, topic: str) -> None:
+        """Return when the subscription to the topic is in force on all nodes, or cannot be for
+        now; then `on_missed` calls once it is."""
+
+    def on_missed(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever messages may have been missed."""
 
 
 class Caller(Protocol):
@@ -158,3 +183,10 @@ class Observer(Protocol):
     def failed(self, what: str, document_id: UUID | None, error: BaseException) -> None: ...
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
+
+    def heard(self, what: str) -> None:
+        """An announcement of another node: its commit was the next, early or a duplicate; or it
+        was malformed."""
+
+    def repaired(self, seconds: float) -> None:
+        """Updates of other nodes were read from the log, so long after they were missed."""

@@ -2,8 +2,8 @@
 
 The bytes are awareness updates of y-protocols: a count, then for each client its id, a clock
 and a JSON state (`null`: gone). A room keeps the newest state of each client and relays what
-changed at most every `INTERVAL` seconds, so however fast cursors move, what waits to be sent is
-one state a client.
+changed once in a while, so however fast cursors move, what waits to be sent is one state a
+client.
 """
 
 from collections.abc import Iterable
@@ -14,24 +14,38 @@ import msgspec
 from protocol.errors import ErrorCode, MemoError
 from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
 
-INTERVAL = 0.05
 MAX_STATE_BYTES = 8 * 1024
 MAX_BYTES = 256 * 1024  # of one awareness update
 MAX_CLIENTS_PER_OWNER = 32
+MAX_CLIENTS_PER_NODE = 20_000
 _GONE = b"null"
 
 Owner = TypeVar("Owner")
 State = tuple[int, bytes]  # clock, JSON
 
 
+class Changes(Generic[Owner]):
+    """What changed since it was last asked for: the states, those of them that are this node's
+    to tell the others, and whose they are (None: of one that left)."""
+
+    __slots__ = ("local", "owners", "states")
+
+    def __init__(self) -> None:
+        self.states: dict[int, State] = {}
+        self.local: dict[int, State] = {}
+        self.owners: set[Owner | None] = set()
+
+
 class Presence(Generic[Owner]):
-    """The states of one room's clients, each held by the owner (a connection) that set it."""
+    """The states of one room's clients, each held by the owner that set it: a connection, or a
+    node for all of its connections."""
 
     def __init__(self) -> None:
         self._states: dict[int, State] = {}
         self._owners: dict[int, Owner] = {}
         self._held: dict[Owner, int] = {}  # how many clients each owner shows
-        self._changed: dict[int, State] = {}
+        self._nodes: set[Owner] = set()  # the owners that are other nodes
+        self._changed: dict[int, tuple[State, bool]] = {}  # and whether it is of this node
 
     def __len__(self) -> int:
         return len(self._states)
@@ -45,26 +59,39 @@ class Presence(Generic[Owner]):
         Raises:
             MemoError: `malformed_awareness`, and nothing of the update is taken.
         """
+        return self._apply(owner, payload, MAX_CLIENTS_PER_OWNER)
+
+    def apply_from_node(self, node: Owner, payload: bytes) -> bool:
+        """Take what another node relays; whether something is to be relayed here.
+
+        Raises:
+            MemoError: `malformed_awareness`, and nothing of the update is taken.
+        """
+        self._nodes.add(node)
+        return self._apply(node, payload, MAX_CLIENTS_PER_NODE)
+
+    def _apply(self, owner: Owner, payload: bytes, most: int) -> bool:
         states = decode(payload)
         held = self._held.get(owner, 0)
         accepted: dict[int, State] = {}
         for client, (clock, state) in states.items():
-            if self._owners.get(client, owner) is not owner:
-                continue
             known = self._states.get(client)
             if known is None:
                 if state == _GONE:
                     continue
                 held += 1
-                if held > MAX_CLIENTS_PER_OWNER:
+                if held > most:
                     raise MemoError(
                         ErrorCode.MALFORMED_AWARENESS,
                         f"one connection may show {MAX_CLIENTS_PER_OWNER} clients at most",
                     )
-            elif clock < known[0] or (clock == known[0] and state != _GONE):
+            elif not self._follows(client, owner, clock, state):
                 continue
             accepted[client] = clock, state
+        local = owner not in self._nodes
         for client, change in accepted.items():
+            if self._owners.get(client) is not owner:
+                self._forget(client)
             if change[1] == _GONE:
                 self._forget(client)
             else:
@@ -72,19 +99,34 @@ class Presence(Generic[Owner]):
                     self._held[owner] = self._held.get(owner, 0) + 1
                 self._states[client] = change
                 self._owners[client] = owner
-            self._changed[client] = change
+            self._changed[client] = change, local
         return bool(accepted)
+
+    def _follows(self, client: int, owner: Owner, clock: int, state: bytes) -> bool:
+        """Whether a state is newer than what is known, and the owner's to set."""
+        known = self._states[client][0]
+        if clock < known or (clock == known and state != _GONE):
+            return False
+        return self._owners[client] is owner or self._moved(client, owner, clock)
+
+    def _moved(self, client: int, owner: Owner, clock: int) -> bool:
+        """Whether a client may have gone from its owner to this one: between nodes it may."""
+        between_nodes = owner in self._nodes or self._owners[client] in self._nodes
+        return between_nodes and clock > self._states[client][0]
 
     def leave(self, owner: Owner) -> bool:
         """A connection is gone, and its clients with it; whether something is to be relayed."""
         if owner not in self._held:
+            self._nodes.discard(owner)
             return False
+        local = owner not in self._nodes
         clients = [client for client, other in self._owners.items() if other is owner]
         for client in clients:
             # At its last clock, as y-protocols has it: the next one is the client's to use.
             clock, _ = self._states[client]
             self._forget(client)
-            self._changed[client] = clock, _GONE
+            self._changed[client] = (clock, _GONE), local
+        self._nodes.discard(owner)
         return True
 
     def _forget(self, client: int) -> None:
@@ -95,14 +137,29 @@ class Presence(Generic[Owner]):
             if not self._held[owner]:
                 del self._held[owner]
 
-    def take_changes(self) -> tuple[bytes, set[Owner | None]]:
-        """What changed since the last call, and whose it is (None: of one that left)."""
+    def take_changes(self) -> Changes[Owner]:
+        """What changed since the last call."""
         changed, self._changed = self._changed, {}
-        return encode(changed.items()), {self._owners.get(client) for client in changed}
+        changes: Changes[Owner] = Changes()
+        for client, (state, local) in changed.items():
+            changes.states[client] = state
+            if local:
+                changes.local[client] = state
+            changes.owners.add(self._owners.get(client))
+        return changes
 
     def all(self) -> bytes | None:
         """Everyone's state, for one who joins; None when nobody is here."""
         return encode(self._states.items()) if self._states else None
+
+    def local(self) -> bytes | None:
+        """The states of this node's connections; None if they show none."""
+        states = [
+            (client, state)
+            for client, state in self._states.items()
+            if self._owners[client] not in self._nodes
+        ]
+        return encode(states) if states else None
 
 
 def decode(payload: bytes) -> dict[int, State]:

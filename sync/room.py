@@ -1,8 +1,8 @@
 """A room: one document that is open on this node.
 
 It admits updates (right, scan, dependencies, client ids) into its queue, hands the queue to the
-node's committer, and shows what was committed to its subscribers in the order of the log. It
-keeps the document's `State`, not the document.
+node's committer, and shows what was committed, here or on another node, to its subscribers in
+the order of the log (`Tail`). It keeps the document's `State`, not the document.
 
 The state counts an update as known from its admission on, so that a device may have many in
 flight that build on each other. Should the commit refuse one, the state is read from the log
@@ -14,8 +14,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+import msgspec
+
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standing
+from sync import announcement
+from sync.announcement import Arrival, Commit
 from sync.document import hold
 from sync.holding import Holding
 from sync.interfaces import Log, Observer, Subscriber, Wire
@@ -24,6 +28,7 @@ from sync.relay import Relay
 from sync.state import State, judge
 from sync.submission import Delivery, Judgement, Submission
 from sync.subscription import Subscription
+from sync.tail import Tail
 from sync.tasks import Tasks
 from sync.update import MalformedUpdate, Update, scan
 from sync.worker import WorkerPool
@@ -33,9 +38,6 @@ ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
 SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process,
 VALIDATE_INLINE_RUNS = 10_000  # and what has more runs validated there: 32 KB cannot
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0  # seconds between tries at a log that cannot be read
-
-# Committed updates that follow each other: the first one's offset, and all of them.
-Run = tuple[int, list[Delivery]]
 
 
 class Room:
@@ -61,7 +63,14 @@ class Room:
         self.document_id = document_id
         self.channel = channel
         self.epoch = standing.epoch
-        self.head = standing.head
+        self.tail = Tail(
+            self,
+            standing.epoch,
+            standing.head,
+            log=log,
+            observer=observer,
+            tasks=tasks,
+        )
         self.snapshot_bytes = standing.snapshot_bytes
         self.tail_weight = sum(map(len, standing.tail)) + ROW_WEIGHT * len(standing.tail)
         self.log = log
@@ -83,7 +92,7 @@ class Room:
         self._held = Holding(hold_seconds, self._admit, self._expired)
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
-        self._overtaken = False  # another node may have written behind what is in flight
+        self._meanwhile: list[Update] = []  # and what other nodes wrote
         self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
 
     @property
@@ -97,7 +106,13 @@ class Room:
             or self._held
             or self._scanning
             or self._waiting is not None
+            or not self.tail.complete
         )
+
+    @property
+    def head(self) -> int:
+        """The offset up to which everything has been shown."""
+        return self.tail.head
 
     @property
     def vector(self) -> bytes:
@@ -108,6 +123,32 @@ class Room:
         """A snapshot of so many bytes has taken in so much of the tail."""
         self.snapshot_bytes = snapshot_bytes
         self.tail_weight -= tail_weight
+
+    # Other nodes
+
+    def join_nodes(self, name: str, announce: Callable[[bytes], None]) -> None:
+        """There may be other nodes: `announce` tells them, to whom this one is `name`."""
+        self.tail.announce = announce
+        self.presence.join_nodes(name, announce)
+
+    def hear(self, message: bytes) -> None:
+        """Take what another node announces."""
+        try:
+            heard = announcement.decode(message)
+        except msgspec.DecodeError:
+            self.observer.heard("malformed")
+            return
+        if isinstance(heard, Commit):
+            self.tail.heard(heard)
+        elif isinstance(heard, Arrival):
+            self.presence.arrived()
+        else:
+            self.presence.heard(heard)
+
+    def close(self) -> None:
+        """The room is let go."""
+        self.tail.stop()
+        self.presence.stop()
 
     # Who is here
 
@@ -133,6 +174,7 @@ class Room:
     def end(self, error: MemoError) -> None:
         """The document is gone: all channels end, nothing more is taken."""
         self.ended = True
+        self.close()
         for subscription in list(self.subscriptions):
             subscription.subscriber.lost(self.channel, error)
             subscription.close()
@@ -191,7 +233,7 @@ class Room:
             while waiting:
                 client_seq, payload = waiting[0]
                 try:
-                    update = await self._scan(payload)
+                    update = await self.scan(payload)
                     judgement = await self._judge(update, payload)
                 except MalformedUpdate as error:
                     self._answer_refusal(subscription, client_seq, len(payload), malformed(error))
@@ -217,7 +259,7 @@ class Room:
             MemoError: it was refused.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        update = await self._scan(payload)
+        update = await self.scan(payload)
         self._admit(
             Submission(
                 author,
@@ -231,7 +273,12 @@ class Room:
         )
         return await done
 
-    async def _scan(self, payload: bytes) -> Update:
+    async def scan(self, payload: bytes) -> Update:
+        """Read an update, a large one in a worker.
+
+        Raises:
+            MalformedUpdate, MemoError: it is none; the workers are busy.
+        """
         if len(payload) > SCAN_INLINE_BYTES:
             return await self._workers.run(scan, payload)
         return scan(payload)
@@ -327,11 +374,7 @@ class Room:
         except MemoError as error:
             self.observer.failed("look for more", self.document_id, error)
             return
-        if head > self.head:
-            if self._in_flight:
-                self._overtaken = True
-            else:
-                self._recover([])
+        self.tail.know(head)
 
     # The commit
 
@@ -347,30 +390,34 @@ class Room:
         """What the commit made of the entries taken, in order."""
         taken, self._in_flight = self._in_flight, ()
         results = iter(outcomes)
-        runs: list[Run] = []
+        first, run = 0, list[Delivery]()
         rest: list[Submission] = []
-        sound = not self._overtaken
+        sound = True
         for submission in taken:
             if submission.entry is None:
                 rest.append(submission)
                 continue
             result = next(results)
             if result.offset is not None:
-                if not runs or result.offset != runs[-1][0] + len(runs[-1][1]):
-                    runs.append((result.offset, []))
-                runs[-1][1].append(Delivery(submission.payload, submission))
+                if run and result.offset != first + len(run):
+                    self.tail.landed(first, run)
+                    run = []
+                if not run:
+                    first = result.offset
+                run.append(Delivery(submission.payload, submission))
                 continue
             sound = False
             if result.outcome in (Outcome.AGAIN, Outcome.LOCKED):
                 rest.append(submission)
             else:
                 self._refuse(submission, refused(result.outcome))
-        if not sound or (runs and (len(runs) > 1 or runs[0][0] != self.head + 1)):
-            # Another node wrote in between, or the state counts what never was committed.
-            self._recover(rest, runs)
+        if run:
+            self.tail.landed(first, run)
+        self.tail.advance()
+        if not sound:
+            # The state counts what never was committed.
+            self._recover(rest)
             return
-        if runs:
-            self._deliver(*runs[0])
         if rest:
             self.observer.known(len(rest))
             for submission in rest:
@@ -381,6 +428,7 @@ class Room:
         """Nothing was committed and nothing refused: what was taken heads the queue again."""
         self._queue.extendleft(reversed(self._in_flight))
         self._in_flight = ()
+        self.tail.advance()
 
     def recover(self) -> None:
         """It is unknown what became of what was taken: the log tells."""
@@ -416,20 +464,35 @@ class Room:
         subscription.subscriber.released(size)
         subscription.refuse(client_seq, error)
 
-    # Delivery
+    # What the tail asks for
 
-    def _deliver(self, first: int, deliveries: Sequence[Delivery]) -> None:
+    @property
+    def committing(self) -> bool:
+        """Whether updates of this node are under way that the log may already have."""
+        return bool(self._in_flight)
+
+    def integrate(self, update: Update) -> None:
+        """Count an update of another node as known."""
+        if self._waiting is None:
+            self._state.add(update)
+        else:
+            self._meanwhile.append(update)
+
+    def show(self, first: int, deliveries: Sequence[Delivery]) -> None:
         """Show committed updates, the next of the log, to everyone who is here."""
         last = first + len(deliveries) - 1
-        self.head = last
         self.tail_weight += ROW_WEIGHT * len(deliveries) + sum(
             len(delivery.payload) for delivery in deliveries
         )
+        ours = False
         writers: set[Subscription] = set()
         for offset, delivery in enumerate(deliveries, first):
             submission = delivery.submission
             if submission is None:
+                if delivery.update is not None:
+                    self.integrate(delivery.update)
                 continue
+            ours = True
             if submission.subscription is None:
                 _finish(submission, offset)
             else:
@@ -450,42 +513,39 @@ class Room:
                 subscriber.send(message)
                 pushed += len(payloads)
         self.observer.delivered(pushed)
-        self._committed(self)
+        if ours:
+            self._committed(self)
+        if self._held and self._waiting is None:
+            self._held.retry()
 
-    async def _read_to(self, offset: int) -> None:
-        """Show what other nodes committed up to `offset`."""
-        while self.head < offset:
-            rows = await self.log.read(self.document_id, self.head, up_to=offset)
-            if rows and rows[0][0] == self.head + 1:
-                self._deliver(rows[0][0], [Delivery(payload) for _, payload in rows])
-            else:
-                # They are trimmed: a snapshot has them, which an opening brings.
-                for subscription in tuple(self.subscriptions):
-                    subscription.lose()
-                self.head = offset
+    def skip(self) -> None:
+        """Rows that were not shown are trimmed: a snapshot has them, which an opening brings."""
+        for subscription in tuple(self.subscriptions):
+            subscription.lose()
+        if self._waiting is None:
+            self._recover([])
 
-    def _recover(self, submissions: Sequence[Submission], landed: Sequence[Run] = ()) -> None:
-        """Show what `landed`, read the state again, then admit these and the queue afresh."""
+    # Starting over from the log
+
+    def _recover(self, submissions: Sequence[Submission]) -> None:
+        """Read the state again, then admit these and the queue afresh."""
         again = [*submissions, *self._queue]
         self._queue.clear()
-        self._overtaken = False
         if self._waiting is not None:
             self._waiting[:0] = again
             return
         self._waiting = []
-        self.tasks.start(self._restore(deque(landed), again))
+        self.tasks.start(self._restore(again))
 
-    async def _restore(self, landed: deque[Run], again: Sequence[Submission]) -> None:
+    async def _restore(self, again: Sequence[Submission]) -> None:
         delay = _FIRST_RETRY
         while True:
             try:
-                while landed:
-                    await self._read_to(landed[0][0] - 1)
-                    self._deliver(*landed.popleft())
+                self._meanwhile.clear()
                 standing = await self.log.standing(self.document_id)
                 if standing is not None and not standing.deleted:
                     state = await load_state(standing, self._workers)
-                    await self._read_to(standing.head)
+                    await self.tail.reach(standing.head)
                 break
             except Exception as error:  # noqa: BLE001 (whatever it is, acks are owed)
                 # The database is away, most likely. The devices wait for their acks; so does the
@@ -501,13 +561,17 @@ class Room:
             self.end(gone)
         else:
             self._state, self._owners = state, dict(standing.clients)
+            for update in self._meanwhile:
+                state.add(update)
             for submission in again:
                 if submission.subscription is not None and submission.subscription.refusing:
                     self._refuse(submission, closed())
                 else:
                     self._admit(submission)
             self._held.retry()
+        self._meanwhile.clear()
         self._continue()
+        self.tail.advance()
 
 
 def _finish(submission: Submission, offset: int) -> None:

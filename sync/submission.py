@@ -90,7 +90,9 @@ class Submission:
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """A committed update to be shown to a room; `submission` is None if another node wrote it."""
+    """A committed update to be shown to a room: one of this node has its `submission`, another
+    node's has what was read of it, as `update`."""
 
     payload: bytes
     submission: Submission | None = None
+    update: Update | None = None

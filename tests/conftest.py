@@ -13,6 +13,7 @@ import pytest
 
 from storage.embedded import EmbeddedPostgres
 from storage.postgres import connect, migrate
+from tests.redisserver import RedisServer
 from tests.serving import ServerProcess
 
 # A copy of the template by files is the quicker one as long as no checkpoint has to reach a disk.
@@ -30,6 +31,17 @@ def postgres() -> Iterator[str]:
             yield server.url
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A running Redis, for tests that leave it running."""
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

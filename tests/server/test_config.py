@@ -71,8 +71,9 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("PORT", "²", "a number from 0 to 65535"),
         ("PUBLIC_URL", "memo.example.com", "https://memo.example.com"),
         ("PUBLIC_URL", "http://[", "https://memo.example.com"),
-        ("WORKERS", "4", "which this version lacks"),
-        ("WORKERS", "many", "which this version lacks"),
+        ("WORKERS", "0", "a number from 1 to 64"),
+        ("WORKERS", "65", "a number from 1 to 64"),
+        ("WORKERS", "many", "a number from 1 to 64"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("LOG_FORMAT", "xml", "auto, console, json"),
         ("CORS_ORIGINS", "https://a.example.com/path", "origins like"),
@@ -104,9 +105,21 @@ def test_a_bad_secret_is_refused_without_being_shown(url: str) -> None:
     assert "secret" not in str(refusal.value)
 
 
-def test_redis_is_refused_until_it_is_used() -> None:
-    with pytest.raises(ConfigError, match=r"REDIS_URL is set, but .*: unset it"):
-        Settings.read({"REDIS_URL": "redis://localhost"})
+@pytest.mark.parametrize("url", ["http://me:secret@cache", "localhost:6379", "redis://", "unix://"])
+def test_an_address_that_is_no_redis_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="REDIS_URL has to be like redis://") as refusal:
+        Settings.read({"REDIS_URL": url})
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost", "rediss://u:p@cache:6380/1", "unix:///run/redis.sock?db=1"]
+)
+def test_several_workers_need_redis(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^WORKERS is 2, .*: set REDIS_URL, or WORKERS to 1$"):
+        Settings.read({"WORKERS": "2"})
+    settings = Settings.read({"WORKERS": "2", "REDIS_URL": url})
+    assert (settings.workers, settings.redis_url) == (2, url)
 
 
 def test_a_long_value_is_shortened_in_the_message() -> None:

@@ -22,6 +22,7 @@ from sync.interfaces import Broker, Subscriber
 from sync.room import HOLD_SECONDS, Room
 from sync.subscription import Subscription
 from sync.tasks import Tasks
+from sync.watch import DOWN_SECONDS, IDLE_SECONDS, Watch
 from sync.worker import WorkerPool
 
 SECONDS = 20.0  # that anything may take before a test gives up
@@ -173,6 +174,12 @@ class Watcher:
 
     def compacted(self, document_id: UUID, size: int) -> None:
         self._count("compacted")
+
+    def heard(self, what: str) -> None:
+        self._count(f"heard {what}")
+
+    def repaired(self, seconds: float) -> None:
+        self._count("repaired")
 
 
 class PlainWire:
@@ -336,10 +343,21 @@ async def running(
     *,
     on_commit: Sequence[Callable[[Room], None]] = (),
     hold_seconds: float = HOLD_SECONDS,
+    idle_seconds: float = IDLE_SECONDS,
+    down_seconds: float = DOWN_SECONDS,
 ) -> AsyncIterator[Node]:
     """A node that runs, and whose tasks have not failed by the time it stops."""
     node = Node(pool, broker or LocalBroker(), on_commit=on_commit, hold_seconds=hold_seconds)
     node.hub.start()
+    watch = Watch(
+        node.hub,
+        node.log,
+        node.broker,
+        node.watcher,
+        idle_seconds=idle_seconds,
+        down_seconds=down_seconds,
+    )
+    node.tasks.start(watch.run())
     try:
         yield node
     finally:

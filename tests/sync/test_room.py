@@ -201,7 +201,7 @@ async def test_the_missing_part_is_found_though_it_is_written_behind_a_commit_un
         sent = writer.submit(second)
         await node.log.news.until(lambda: node.log.calls["head"])
         looked = Gate()
-        node.log.before["standing"] = looked
+        node.log.before["read"] = looked
         gate.open()
         await looked.arrival()
         looked.open()

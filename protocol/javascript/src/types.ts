@@ -302,10 +302,15 @@ export interface Checks {
   memory: "healthy" | "warning";
 }
 
-/** `error` says what is missing when the server is not ready. */
+/**
+ * `error` says what is missing when the server is not ready. `degraded` names what is down that it
+ * can do without for a while: `redis`, and devices on other nodes see edits later.
+ */
 export interface Readiness {
   status: "not ready" | "ready";
   error?: string;
+  /** Default: `[]`. */
+  degraded?: string[];
 }
 
 /**
