@@ -183,6 +183,11 @@ def encode(*frames: Frame) -> bytes:
     return _encoder.encode(frames)
 
 
+def reply_head(request_id: int) -> bytes:
+    """What comes before the body in a message that holds one reply."""
+    return b"\x91\x93" + _encoder.encode(Reply.__struct_config__.tag) + _encoder.encode(request_id)
+
+
 def decode_client(message: bytes) -> list[ClientFrame | Error]:
     """The frames of a client's message.
 

@@ -138,11 +138,7 @@ class App:
                 metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
             )
             sockets = Sockets(_route(lobby, porch))
-            metrics.broker_up.set_function(lambda: broker.up)
-            metrics.broker_dropped.set_function(lambda: broker.dropped)
-            metrics.rooms.set_function(lambda: len(hub.rooms))
-            metrics.subscriptions.set_function(lambda: hub.subscriptions)
-            metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
+            _watch(metrics, broker, hub, sockets)
 
             stack.push_async_callback(tasks.cancel)
             hub.start()
@@ -163,6 +159,15 @@ class App:
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
             yield cls(_asgi(settings, metrics, sockets, routes), auth)
+
+
+def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
+    """Have the gauges read what they show when they are asked for it."""
+    metrics.broker_up.set_function(lambda: broker.up)
+    metrics.broker_dropped.set_function(lambda: broker.dropped)
+    metrics.rooms.set_function(lambda: len(hub.rooms))
+    metrics.subscriptions.set_function(lambda: hub.subscriptions)
+    metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
 
 
 def _dispatcher(
@@ -318,7 +323,7 @@ class Server(uvicorn.Server):
         if self._terminal.gone:
             self.stop()
         else:
-            logger.warning("SIGHUP changes nothing here: it is several WORKERS that it restarts")
+            logger.warning("SIGHUP changes nothing here: it is for the parent of several WORKERS")
 
 
 def listen(host: str, port: int) -> socket.socket:

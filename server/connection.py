@@ -26,7 +26,14 @@ from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
 from server.roster import Roster
 from server.tokens import Principal
-from server.websocket import HEARTBEAT_SECONDS, TURN_SECONDS, Visit, WebSocket, binary_message
+from server.websocket import (
+    HEARTBEAT_SECONDS,
+    TURN_SECONDS,
+    Visit,
+    WebSocket,
+    binary_header,
+    binary_message,
+)
 from sync.interfaces import Wire
 from sync.subscription import Subscription
 
@@ -34,6 +41,7 @@ HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
 MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
+LARGE_BYTES = 1 << 16  # of a reply that goes as it is, not copied into a message with others
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
 
@@ -455,14 +463,24 @@ class Connection:
         self._start_waiting()
 
     def _send(self, frame: Frame) -> None:
+        if isinstance(frame, frames.Reply) and memoryview(frame.body).nbytes >= LARGE_BYTES:
+            self._send_large(frame)
+            return
         self._frames.append(frame)
         self._socket.write_soon()
 
     def _seal(self) -> None:
-        """The frames gathered so far become a message."""
+        """The frames gathered so far become a message; a large reply one of its own."""
         if self._frames:
             gathered, self._frames = self._frames, []
             self._socket.send(binary_message(frames.encode(*gathered)))
+
+    def _send_large(self, reply: frames.Reply) -> None:
+        self._seal()
+        head = frames.reply_head(reply.id)
+        body = memoryview(reply.body)  # which may be sent to others too, so it is not copied
+        self._socket.send(binary_header(len(head) + body.nbytes) + head)
+        self._socket.send(body)
 
     # Leaving
 

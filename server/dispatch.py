@@ -40,11 +40,20 @@ class Call:
         self.connection = connection
 
 
+class Encoded(Generic[Res]):
+    """An answer that is encoded already, perhaps for others too."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+
 class Binding(NamedTuple, Generic[C, Req, Res]):
     """An operation and the method that carries it out."""
 
     operation: Operation[Req, Res]
-    handler: Callable[[C, Req], Awaitable[Res]]
+    handler: Callable[[C, Req], Awaitable[Res | Encoded[Res]]]
 
 
 class Dispatcher(Generic[C]):
@@ -135,7 +144,9 @@ class Dispatcher(Generic[C]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise invalid_request(error) from None
         with outage.reported():
-            answer: Body = await binding.handler(call, body)
+            answer: Body | Encoded[Any] = await binding.handler(call, body)
+        if isinstance(answer, Encoded):
+            return msgspec.Raw(answer.body)
         # Encoded here, so that an answer that cannot be is this request's failure alone.
         return msgspec.Raw(msgspec.msgpack.encode(answer))
 

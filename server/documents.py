@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+import msgspec
+
 from protocol.documents import (
     FORMAT,
     CloseDocument,
@@ -12,7 +14,8 @@ from protocol.documents import (
 )
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import Empty, timestamp_of
-from server.connection import ConnectionCall
+from server.connection import LARGE_BYTES, ConnectionCall
+from server.dispatch import Encoded
 from server.tokens import Tokens
 from sync.hub import Hub
 from sync.interfaces import Log
@@ -26,24 +29,30 @@ class Documents:
         self._log = log
         self._tokens = tokens
 
-    async def open(self, call: ConnectionCall, request: OpenDocument) -> OpenedDocument:
+    async def open(
+        self, call: ConnectionCall, request: OpenDocument
+    ) -> OpenedDocument | Encoded[OpenedDocument]:
         """Raises:
         MemoError: `not_found`, `gone`.
         """
         opening = await self._hub.open(
             call.channels, request.memory_id, request.epoch, request.offset
         )
-        subscription = opening.subscription
+        subscription, content = opening.subscription, opening.content
         call.channels.join(subscription)
-        return OpenedDocument(
+        opened = OpenedDocument(
             channel=subscription.room.channel,
             epoch=subscription.room.epoch,
-            offset=opening.offset,
+            offset=content.offset,
             format=FORMAT,
-            snapshot=opening.snapshot.payload if opening.snapshot else None,
-            updates=list(opening.updates),
+            snapshot=content.snapshot.payload if content.snapshot else None,
+            updates=content.updates,
             can_write=subscription.can_write,
         )
+        if content.size < LARGE_BYTES:
+            return opened
+        form = ("memo.v1", subscription.can_write)
+        return Encoded(content.encoded(form, lambda: msgspec.msgpack.encode(opened)))
 
     async def close(self, call: ConnectionCall, request: CloseDocument) -> Empty:
         call.channels.leave(request.channel)

@@ -34,6 +34,7 @@ PRE_AUTH_BYTES = 1 << 20  # the largest message of one who has not said who it i
 HIGH_WATER = 1 << 20  # bytes unwritten at which a connection counts as congested
 LOW_WATER = 1 << 18
 UNSENT_BYTES = 1 << 17  # that the kernel holds for a connection before we count them
+GATHERED_BYTES = 1 << 15  # a message from which on it is not copied to be sent with others
 SLICE_BYTES = 1 << 13  # parsed at once
 TURN_SECONDS = 0.002  # that one connection's input may take before others have their turn
 CLOSE_SECONDS = 5.0  # for the peer to answer a close
@@ -159,7 +160,7 @@ class WebSocket(asyncio.Protocol):
         self._server_connections = cast("set[WebSocket]", server_state.connections)
         self._loop = asyncio.get_running_loop()
         self._endpoint: Endpoint | None = None
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._dirty = False
         self._received = bytearray()  # and not parsed yet
         self._turn: asyncio.Handle | None = None
@@ -235,8 +236,8 @@ class WebSocket(asyncio.Protocol):
         """Whether neither side has begun to close."""
         return self.phase is Phase.OPEN
 
-    def send(self, message: bytes) -> None:
-        """Queue a complete WebSocket message (`binary_message`)."""
+    def send(self, message: bytes | memoryview) -> None:
+        """Queue a complete WebSocket message (`binary_message`), or the next part of one."""
         if self.phase is Phase.OPEN:
             self._out.append(message)
             if not self._dirty:
@@ -256,8 +257,14 @@ class WebSocket(asyncio.Protocol):
             self._endpoint.flushing()
         out, self._out = self._out, []
         self._dirty = False
-        if out and not self.transport.is_closing():
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if not out or self.transport.is_closing():
+            return
+        if len(out) == 1:
+            self.transport.write(out[0])
+        elif max(map(len, out)) < GATHERED_BYTES:
+            self.transport.write(b"".join(out))
+        else:
+            self.transport.writelines(out)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send what is queued, then close with this code. The reason is cut to 123 bytes."""
@@ -406,12 +413,16 @@ class WebSocket(asyncio.Protocol):
 
 def binary_message(payload: bytes) -> bytes:
     """The payload as a complete, unmasked WebSocket message (RFC 6455, 5.2)."""
-    size = len(payload)
+    return binary_header(len(payload)) + payload
+
+
+def binary_header(size: int) -> bytes:
+    """What comes before a message's payload of `size` bytes."""
     if size < 126:
-        return b"\x82" + size.to_bytes(1, "big") + payload
+        return b"\x82" + size.to_bytes(1, "big")
     if size < 1 << 16:
-        return b"\x82\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x82\x7f" + size.to_bytes(8, "big") + payload
+        return b"\x82\x7e" + size.to_bytes(2, "big")
+    return b"\x82\x7f" + size.to_bytes(8, "big")
 
 
 def _offers_another(headers: Headers, subprotocol: str | None) -> bool:

@@ -30,7 +30,8 @@ from server.roster import Roster
 from server.tokens import Principal
 from server.websocket import Visit, WebSocket, binary_message
 from sync.document import EMPTY_UPDATE, difference
-from sync.hub import Hub, Opening
+from sync.hub import Hub
+from sync.opening import Opening
 from sync.interfaces import Wire
 from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
 from sync.subscription import Subscription
@@ -228,9 +229,7 @@ class YjsConnection:
                 principal = await gatekeeper.authenticate_document(token, self._memory_id)
                 self._principal = principal
                 self._author = Author(principal.account_id)
-                self._leave_roster = self._porch.roster.enter(
-                    principal, ended=self._session_ended
-                )
+                self._leave_roster = self._porch.roster.enter(principal, ended=self._session_ended)
                 opening = await self._porch.hub.open(self, self._memory_id, None, 0)
         except MemoError as error:
             self._socket.close(_close_code(error), error.code.value)
@@ -307,19 +306,14 @@ class YjsConnection:
         opening, self._opening = self._opening, None
         try:
             if opening is not None:
-                snapshot, updates = opening.snapshot, list(opening.updates)
+                content = opening.content
             else:
-                snapshot, rows = await self._porch.hub.content(self._memory_id)
-                updates = [payload for _, payload in rows]
-            if snapshot is not None:
-                updates.insert(0, snapshot.payload)
+                content = await self._porch.hub.content(self._memory_id)
+            updates = content.payloads
             if vector == _EMPTY_VECTOR or not updates:
                 # As stored: no document is loaded, merged or encoded for a new client. Step 2
                 # comes last, because the client takes it for the end of the first sync.
-                for update in updates[:-1]:
-                    self.send(sync_message(Sync.UPDATE, update))
-                last = updates[-1] if updates else EMPTY_UPDATE
-                self.send(sync_message(Sync.STEP_2, last))
+                self.send(content.encoded("y-websocket", lambda: _whole(updates)))
             else:
                 lacking = await self._porch.workers.run(difference, updates, vector)
                 self.send(sync_message(Sync.STEP_2, lacking))
@@ -339,6 +333,13 @@ class YjsConnection:
     def _leave_if_done(self) -> None:
         if self._leaving and self._backlog.empty:
             self._socket.close(CloseCode.GOING_AWAY, "shutdown")
+
+
+def _whole(updates: Sequence[bytes]) -> bytes:
+    """A document's content as messages for a client that has nothing of it."""
+    *others, last = updates or [EMPTY_UPDATE]
+    messages = [sync_message(Sync.UPDATE, update) for update in others]
+    return b"".join([*messages, sync_message(Sync.STEP_2, last)])
 
 
 def sync_message(step: Sync, payload: bytes) -> bytes:

@@ -7,12 +7,12 @@ from secrets import token_hex
 from uuid import UUID
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Author, Projection, Snapshot, Standing
+from protocol.log import Author, Projection, Standing
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
+from sync.opening import Content, Opening
 from sync.room import HOLD_SECONDS, Room, load_state, may_write
 from sync.state import State
-from sync.subscription import Subscription
 from sync.tasks import Tasks, outlived
 from sync.worker import WorkerPool
 
@@ -20,24 +20,6 @@ from sync.worker import WorkerPool
 Make = Callable[[Sequence[bytes]], Awaitable[tuple[bytes | None, Projection]]]
 
 LINGER_SECONDS = 10.0  # an empty room stays this long: devices come back
-
-
-class Opening:
-    """A room joined: apply `snapshot`, then `updates`, and the device stands at `offset`."""
-
-    __slots__ = ("offset", "snapshot", "subscription", "updates")
-
-    def __init__(
-        self,
-        subscription: Subscription,
-        snapshot: Snapshot | None,
-        updates: Sequence[bytes],
-        offset: int,
-    ) -> None:
-        self.subscription = subscription
-        self.snapshot = snapshot
-        self.updates = updates
-        self.offset = offset
 
 
 class Hub:
@@ -107,20 +89,16 @@ class Hub:
             after = offset if epoch == room.epoch else 0
             if after > room.head and after > await self._log.head(document_id):
                 after = 0
-            snapshot, rows = await self._log.content(document_id, after)
+            content = await room.content(after)
         finally:
             room.pins -= 1
             if not room.busy:
                 self._idle(room)
-        head = rows[-1][0] if rows else snapshot.offset if snapshot else after
-        subscription = room.subscribe(subscriber, may_write(role), head)
-        return Opening(subscription, snapshot, [payload for _, payload in rows], head)
+        return Opening(room.subscribe(subscriber, may_write(role), content.offset), content)
 
-    async def content(
-        self, document_id: UUID
-    ) -> tuple[Snapshot | None, Sequence[tuple[int, bytes]]]:
-        """The whole document: a snapshot, if there is one, and the rows behind it."""
-        return await self._log.content(document_id, 0)
+    async def content(self, document_id: UUID) -> Content:
+        """The whole document."""
+        return Content(0, *await self._log.content(document_id, 0))
 
     async def write(self, document_id: UUID, author: Author, make: Make) -> bool:
         """Change a document on the server. Returns whether its rows were written along; if
@@ -141,15 +119,12 @@ class Hub:
         room.pins += 1
         try:
             async with room.writing:
-                snapshot, rows = await self._log.content(document_id, 0)
-                updates = [payload for _, payload in rows]
-                base = rows[-1][0] if rows else snapshot.offset if snapshot else 0
-                payload, projection = await make(
-                    updates if snapshot is None else [snapshot.payload, *updates]
-                )
+                content = await self.content(document_id)
+                payload, projection = await make(content.payloads)
                 if payload is None:
                     return True
-                return await room.write(author, payload, projection, base) == base + 1
+                offset = await room.write(author, payload, projection, content.offset)
+                return offset == content.offset + 1
         finally:
             room.pins -= 1
             if not room.busy:

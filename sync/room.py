@@ -23,13 +23,14 @@ from sync.announcement import Arrival, Commit
 from sync.document import hold
 from sync.holding import Holding
 from sync.interfaces import Log, Observer, Subscriber, Wire
+from sync.opening import Content
 from sync.refusals import closed, malformed, missing_dependency, refused
 from sync.relay import Relay
 from sync.state import State, judge
 from sync.submission import Delivery, Judgement, Submission
 from sync.subscription import Subscription
 from sync.tail import Tail
-from sync.tasks import Tasks
+from sync.tasks import Tasks, outlived
 from sync.update import MalformedUpdate, Update, scan
 from sync.worker import WorkerPool
 
@@ -92,6 +93,7 @@ class Room:
         self._held = Holding(hold_seconds, self._admit, self._expired)
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
+        self._contents: dict[int, asyncio.Task[Content]] = {}
         self._meanwhile: list[Update] = []  # and what other nodes wrote
         self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
 
@@ -184,6 +186,20 @@ class Room:
             self._waiting.clear()
         for submission in left:
             self._refuse(submission, error)
+
+    async def content(self, after: int) -> Content:
+        """What brings a reader that has all up to `after` to where the log stands. Those who ask
+        at once share what is read: a subscription catches up with what came since."""
+        reading = self._contents.get(after)
+        if reading is None:
+            loop = asyncio.get_running_loop()
+            reading = loop.create_task(self._read_content(after))
+            self._contents[after] = reading
+            reading.add_done_callback(lambda _: self._contents.pop(after))
+        return await outlived(reading)
+
+    async def _read_content(self, after: int) -> Content:
+        return Content(after, *await self.log.content(self.document_id, after))
 
     # Admission
 

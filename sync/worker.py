@@ -3,17 +3,22 @@
 A CRDT library may hold the interpreter for seconds or, fed something it cannot bear, take its
 process down. Neither may happen to the process that holds the sockets. Each worker has one call
 at a time, so a call that crashes or exceeds its time costs its own worker and no other's answer.
+
+A call and its answer cross a pair of sockets, each as eight bytes of length and a pickle. The
+event loop itself serves the near end: no thread stands in between, which would have to be waked
+for every call and contend with the loop for the interpreter.
 """
 
 import asyncio
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
 import threading
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ParamSpec, TypeVar
 
 from protocol.errors import ErrorCode, MemoError
@@ -21,6 +26,9 @@ from sync.tasks import outlived
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+END_SECONDS = 1.0  # for a killed process to be gone
+_LENGTH_BYTES = 8
 
 
 class WorkerPool:
@@ -31,11 +39,11 @@ class WorkerPool:
         self._timeout = timeout
         self._limit = limit
         self._calls: set[asyncio.Task[Any]] = set()
-        self._workers = [_new_worker() for _ in range(size)]
+        self._workers = [Worker() for _ in range(size)]
         # The last one used comes first: the others may never have to start.
-        self._idle: asyncio.LifoQueue[int] = asyncio.LifoQueue()
-        for number in reversed(range(size)):
-            self._idle.put_nowait(number)
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        for worker in reversed(self._workers):
+            self._idle.put_nowait(worker)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a module-level function run in a worker.
@@ -43,51 +51,120 @@ class WorkerPool:
         Raises:
             MemoError: `busy` when too many calls wait; `timeout` when it took too long;
                 `internal` when it took its worker down twice.
-            Exception: whatever the function raised.
+            Exception: whatever the function raised, or that something of it cannot be pickled.
         """
         if len(self._calls) >= self._limit:
             raise MemoError(ErrorCode.BUSY, "too much document work is waiting", retry_after=5)
+        request = _message((call, args, kwargs))
         # A caller that goes away leaves its worker busy: the call keeps it until it ends.
-        task = asyncio.get_running_loop().create_task(self._run(call, *args, **kwargs))
+        task = asyncio.get_running_loop().create_task(self._run(request))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        return await outlived(task)
+        succeeded, result = pickle.loads(await outlived(task))  # noqa: S301 (our own process's)
+        if not succeeded:
+            raise result
+        answer: T = result
+        return answer
 
-    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        number = await self._idle.get()
+    async def _run(self, request: bytes) -> bytes:
+        worker = await self._idle.get()
         try:
             for _ in range(2):  # it may be that the worker died before, of something else
                 try:
-                    future = self._workers[number].submit(call, *args, **kwargs)
                     async with asyncio.timeout(self._timeout):
-                        return await asyncio.wrap_future(future)
-                except BrokenProcessPool:
-                    self._replace(number)
+                        return await worker.ask(request)
                 except TimeoutError:
-                    self._replace(number)
+                    worker.kill()
                     raise MemoError(
                         ErrorCode.TIMEOUT, "the document took too long to process"
                     ) from None
+                except (OSError, EOFError):
+                    worker.kill()
             raise MemoError(ErrorCode.INTERNAL, "the document could not be processed")
         finally:
-            self._idle.put_nowait(number)
-
-    def _replace(self, number: int) -> None:
-        _kill(self._workers[number])
-        self._workers[number] = _new_worker()
+            self._idle.put_nowait(worker)
 
     def close(self) -> None:
         """End the workers, whatever they do, and the calls that wait for them."""
         for task in self._calls:
             task.cancel()
         for worker in self._workers:
-            _kill(worker)
+            worker.kill()
 
 
-def _new_worker() -> ProcessPoolExecutor:
-    # spawn: a fork would carry over the sockets and the event loop's threads.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, initializer=_prepare)
+class Worker:
+    """One process, started by the first call, and again by the first after it was killed."""
+
+    def __init__(self) -> None:
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes) -> bytes:
+        """The answer to a message; one at a time.
+
+        Raises:
+            OSError, EOFError: the process is gone.
+        """
+        if self._writer is None:
+            await self._start()
+        assert self._writer is not None
+        self._writer.write(request)
+        await self._writer.drain()
+        length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES))
+        return await self._reader.readexactly(length)
+
+    async def _start(self) -> None:
+        near, far = socket.socketpair()
+        # spawn: a fork would carry over the sockets and the event loop's state.
+        context = multiprocessing.get_context("spawn")
+        with far:
+            process = context.Process(target=serve, args=(far,), daemon=True)
+            try:
+                process.start()
+            except OSError:
+                near.close()
+                raise
+        self._process = process
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=near)
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(END_SECONDS)
+            self._process = None
+
+
+def serve(connection: socket.socket) -> None:
+    """In the worker: answer calls until the other end is closed."""
+    _prepare()
+    with connection.makefile("rwb") as stream:
+        while length := stream.read(_LENGTH_BYTES):
+            request = stream.read(int.from_bytes(length))
+            try:
+                call, args, kwargs = pickle.loads(request)  # noqa: S301 (our own process's)
+                answer = _message((True, call(*args, **kwargs)))
+            except Exception as error:  # noqa: BLE001 (it is the caller's)
+                answer = _failure(error)
+            stream.write(answer)
+            stream.flush()
+
+
+def _message(content: object) -> bytes:
+    data = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(_LENGTH_BYTES) + data
+
+
+def _failure(error: Exception) -> bytes:
+    error.add_note(f"In a worker process: {''.join(traceback.format_exception(error))}")
+    try:
+        return _message((False, error))
+    except Exception:  # noqa: BLE001 (what an error carries may be anything)
+        return _message((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def _prepare() -> None:
@@ -99,15 +176,8 @@ def _prepare() -> None:
 
 
 def _end_with_parent() -> None:
-    # A killed parent says no goodbye, and the pipe that a worker reads it keeps open itself.
+    # A call under way does not see that its answer has nobody to go to.
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _kill(worker: ProcessPoolExecutor) -> None:
-    # Until Python 3.14 the executor has no public way to end a busy process.
-    for process in list((worker._processes or {}).values()):  # noqa: SLF001
-        process.kill()
-    worker.shutdown(wait=False, cancel_futures=True)

@@ -17,7 +17,8 @@ from protocol.log import Author, Committed, Entry, Outcome, Snapshot, Standing
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
-from sync.hub import Hub, Opening
+from sync.hub import Hub
+from sync.opening import Opening
 from sync.interfaces import Broker, Subscriber
 from sync.room import HOLD_SECONDS, Room
 from sync.subscription import Subscription
@@ -272,11 +273,11 @@ class Device:
         """Open the document and take in what the answer brings."""
         opening = await hub.open(self, memory, epoch, offset)
         self.subscription = opening.subscription
-        if opening.snapshot is not None:
-            self.doc.apply_update(opening.snapshot.payload)
-            offset = opening.snapshot.offset
+        if opening.content.snapshot is not None:
+            self.doc.apply_update(opening.content.snapshot.payload)
+            offset = opening.content.snapshot.offset
         self.start = offset
-        for place, update in enumerate(opening.updates, offset + 1):
+        for place, update in enumerate(opening.content.updates, offset + 1):
             self.updates[place] = update
         return opening
 

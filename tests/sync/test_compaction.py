@@ -168,11 +168,11 @@ async def test_rows_go_only_past_their_age_and_a_device_gets_the_snapshot_instea
     assert [offset for offset, _ in await stage.node.log.read(memory, 0)] == [4]
     late = Device(ada)
     opening = await late.open(stage.node.hub, memory, epoch, 1)
-    assert opening.snapshot is not None
+    assert opening.content.snapshot is not None
     assert late.content() == "abcd"
     current = Device(ada)
     opening = await current.open(stage.node.hub, memory, epoch, 3)
-    assert (opening.snapshot, len(opening.updates)) == (None, 1)
+    assert (opening.content.snapshot, len(opening.content.updates)) == (None, 1)
     # The room goes on, and so does one that is opened anew on what is left.
     await writer.ack(writer.submit(writer.type("e")))
     await late.reach(5)
@@ -254,8 +254,8 @@ async def test_overwriting_one_property_for_long_keeps_the_document_small(
     assert size < 1000
     device = Device(ada)
     opening = await device.open(stage.node.hub, memory)
-    assert opening.snapshot is not None
-    assert sum(map(len, opening.updates)) == 0
+    assert opening.content.snapshot is not None
+    assert sum(map(len, opening.content.updates)) == 0
 
 
 async def test_a_document_that_cannot_be_merged_is_not_tried_at_each_commit(

@@ -64,13 +64,13 @@ async def test_a_device_is_sent_what_it_misses_and_only_that(
     writer = Device(ada)
     opening = await writer.open(node.hub, memory)
     epoch = opening.subscription.room.epoch
-    assert (opening.offset, opening.updates, opening.snapshot) == (0, [], None)
+    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (0, [], None)
     updates = [writer.type(letter) for letter in "abc"]
     for update in updates:
         await writer.ack(writer.submit(update))
     for known in range(4):
         opening = await Device(ada).open(node.hub, memory, epoch, known)
-        assert (opening.offset, opening.updates) == (3, updates[known:])
+        assert (opening.content.offset, opening.content.updates) == (3, updates[known:])
 
 
 async def test_another_epoch_or_a_future_offset_is_answered_in_full(
@@ -82,7 +82,7 @@ async def test_another_epoch_or_a_future_offset_is_answered_in_full(
     epoch = opening.subscription.room.epoch
     for claimed, known in ((str(uuid4()), 1), (None, 1), (epoch, 2), (epoch, 10**12)):
         opening = await Device(ada).open(node.hub, memory, claimed, known)
-        assert (opening.offset, len(opening.updates)) == (1, 1)
+        assert (opening.content.offset, len(opening.content.updates)) == (1, 1)
 
 
 async def test_a_device_ahead_of_this_node_is_not_sent_all_again(
@@ -93,7 +93,7 @@ async def test_a_device_ahead_of_this_node_is_not_sent_all_again(
     foreign = Device(ada, "elsewhere")
     await node.log.commit([Entry(memory, ada, foreign.type(letter)) for letter in "ab"])
     opening = await Device(ada).open(node.hub, memory, opening.subscription.room.epoch, 2)
-    assert (opening.offset, opening.updates, opening.snapshot) == (2, [], None)
+    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (2, [], None)
 
 
 async def test_an_old_offset_past_a_trim_is_brought_to_the_head_by_the_snapshot(
@@ -108,8 +108,8 @@ async def test_an_old_offset_past_a_trim_is_brought_to_the_head_by_the_snapshot(
     await node.log.trim(memory, 2, [])
     late = Device(ada)
     opening = await late.open(node.hub, memory, opening.subscription.room.epoch, 1)
-    assert opening.snapshot is not None
-    assert (opening.offset, opening.updates) == (3, updates[2:])
+    assert opening.content.snapshot is not None
+    assert (opening.content.offset, opening.content.updates) == (3, updates[2:])
     assert late.content() == "abc"
 
 

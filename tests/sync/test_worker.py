@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -47,6 +48,23 @@ def wait_for(path: Path) -> int:
     return os.getpid()
 
 
+def unsendable() -> object:
+    return lambda: None
+
+
+class Unsendable(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}", lambda: None)
+
+
+def fail_unsendably() -> None:
+    raise Unsendable(7)
+
+
+def echo(data: bytes) -> bytes:
+    return data
+
+
 async def test_a_call_is_answered_by_another_process(workers: WorkerPool) -> None:
     assert await workers.run(double, 21) == 42
     assert await workers.run(process_id) != os.getpid()
@@ -55,6 +73,44 @@ async def test_a_call_is_answered_by_another_process(workers: WorkerPool) -> Non
 async def test_what_a_call_raises_reaches_its_caller(workers: WorkerPool) -> None:
     with pytest.raises(MalformedUpdate, match="cut off"):
         await workers.run(scan, b"\x01")
+
+
+async def test_an_error_says_where_in_the_worker_it_was_raised(workers: WorkerPool) -> None:
+    with pytest.raises(MalformedUpdate) as raised:
+        await workers.run(scan, b"\x01")
+    assert "sync/update.py" in raised.value.__notes__[0]
+
+
+async def test_large_calls_and_answers_pass_side_by_side(workers: WorkerPool) -> None:
+    """Larger than any buffer on the way, several megabytes each."""
+    large = [bytes([number]) * (5 << 20) for number in range(4)]
+    assert await asyncio.gather(*(workers.run(echo, data) for data in large)) == large
+
+
+async def test_what_cannot_be_sent_fails_its_call_and_not_the_worker() -> None:
+    workers = WorkerPool(size=1)
+    worker = await workers.run(process_id)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        await workers.run(lambda: 1)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        await workers.run(unsendable)
+    with pytest.raises(RuntimeError, match=r"Unsendable: .*number 7"):
+        await workers.run(fail_unsendably)
+    assert await workers.run(process_id) == worker
+    workers.close()
+
+
+async def test_a_worker_killed_within_a_call_is_replaced_and_the_call_made_again(
+    tmp_path: Path,
+) -> None:
+    workers = WorkerPool(size=1)
+    victim = await workers.run(process_id)
+    call = asyncio.create_task(workers.run(wait_for, tmp_path / "done"))
+    await asyncio.sleep(0)
+    os.kill(victim, 9)
+    (tmp_path / "done").touch()
+    assert await asyncio.wait_for(call, SECONDS) != victim
+    workers.close()
 
 
 async def test_a_call_that_crashes_fails_only_itself(workers: WorkerPool, tmp_path: Path) -> None:
@@ -133,6 +189,13 @@ async def test_closing_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     workers.close()
     ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), SECONDS)
     assert {type(end) for end in ended} == {asyncio.CancelledError}
+
+
+async def test_closing_ends_the_processes() -> None:
+    workers = WorkerPool(size=1)
+    worker = psutil.Process(await workers.run(process_id))
+    workers.close()
+    assert not worker.is_running()
 
 
 PARENT = """
