@@ -31,9 +31,9 @@ from server.tokens import Principal
 from server.websocket import Visit, WebSocket, binary_message
 from sync.document import EMPTY_UPDATE, difference
 from sync.hub import Hub
-from sync.opening import Opening
 from sync.interfaces import Wire
 from sync.lib0 import read_bytes, read_uint, write_bytes, write_uint
+from sync.opening import Opening
 from sync.subscription import Subscription
 from sync.update import decode_vector
 from sync.worker import WorkerPool
