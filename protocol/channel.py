@@ -141,11 +141,13 @@ class Channel:
         self._unopened = True
         return None
 
-    def supersede(self, state: bytes) -> None:
-        """Send `state`, which holds every edit so far, in their place."""
+    def supersede(self, state: bytes, ids: range = range(0)) -> None:
+        """Send `state`, which holds every edit so far, in their place. `ids` are its own in the
+        offline store."""
         self._ground()
-        ids = [number for edit in self._waiting for number in (edit.ids.start, edit.ids.stop)]
-        self._waiting = [Edit(range(min(ids), max(ids)) if ids else range(0), state)]
+        kept = [part for part in (*(edit.ids for edit in self._waiting), ids) if part]
+        covered = range(kept[0].start, kept[-1].stop) if kept else range(0)
+        self._waiting = [Edit(covered, state)]
         self._whole_sent = True
 
     def edited(self, edit: Edit) -> None:

@@ -112,11 +112,13 @@ class Document(OpenedChannel):
     def opened(self, answer: OpenedDocument) -> None:
         # What was edited until now is part of the whole state, should that be due.
         self._gather()
-        whole = self.channel.opened(answer)
+        if self.channel.opened(answer):
+            # Recorded before the position moves to another log, which afterwards nothing but
+            # this edit tells to lack what it holds.
+            state = self.doc.get_update()
+            self.channel.supersede(state, self._record(state))
         snapshot = [] if answer.snapshot is None else [answer.snapshot]
         self._integrate([*snapshot, *answer.updates])
-        if whole:
-            self.channel.supersede(self.doc.get_update())
         self.flush()
         if self._presence is not None and self._presence.shown:
             self._announce(self._presence.renew())
@@ -176,16 +178,19 @@ class Document(OpenedChannel):
             return
         update = self._local[0] if len(self._local) == 1 else merge_updates(*self._local)
         self._local.clear()
-        ids = range(0)
+        self.channel.edited(Edit(self._record(update), update))
+        self.flush()
+        self._tell(update, local=True)
+
+    def _record(self, update: bytes) -> range:
+        """Keep an update as not acked; its ids, which are none without a store."""
         if self._store:
             try:
                 number = self._store.record(self.memory_id, update)
-                ids = range(number, number + 1)
+                return range(number, number + 1)
             except MemoError as error:
                 self.failed(error)
-        self.channel.edited(Edit(ids, update))
-        self.flush()
-        self._tell(update, local=True)
+        return range(0)
 
     def _integrate(self, updates: list[bytes]) -> None:
         """Apply what the server sent, and keep it."""

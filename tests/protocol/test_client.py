@@ -560,6 +560,30 @@ async def test_a_log_that_has_changed_gets_the_whole_state(
         assert document.position == (log.epoch, 1)
 
 
+async def test_a_whole_state_that_was_not_acked_outlives_the_process(
+    server: ScriptedServer,
+) -> None:
+    store = MemoryStore()
+    async with device(server, store=store) as client:
+        document = await client.open(MEMORY)
+        await document.synced()
+        document.text += "kept here"
+        await document.saved()
+        del server.logs[MEMORY]
+        server.refusals = [ErrorCode.UNAVAILABLE]
+        updates = len(server.sent(frames.Update))
+        await server.drop()
+        await server.until(lambda: len(server.sent(frames.Update)) > updates)
+    assert server.log(MEMORY).head == 0
+    async with device(server, store=store) as client:
+        document = await client.open(MEMORY)
+        await document.synced()
+        await document.saved()
+        copy = server.log(MEMORY).doc.get("content", type=Text)
+        assert str(copy) == str(document.text) == "kept here"
+    assert store.load(MEMORY).pending == []
+
+
 async def test_a_missing_dependency_is_answered_with_the_whole_state(
     server: ScriptedServer,
 ) -> None:
