@@ -136,6 +136,7 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._leave_roster: Callable[[], None] | None = None
         self._backlog = Backlog()
+        self.congested = False
 
     # Endpoint
 
@@ -212,10 +213,6 @@ class Connection:
     def author(self) -> Author:
         assert self._author is not None
         return self._author
-
-    @property
-    def congested(self) -> bool:
-        return self._socket.congested
 
     def send(self, message: bytes) -> None:
         if self._frames:
@@ -467,7 +464,7 @@ class Connection:
             self._send_large(frame)
             return
         self._frames.append(frame)
-        self._socket.write_soon()
+        self._socket.flush_soon()
 
     def _seal(self) -> None:
         """The frames gathered so far become a message; a large reply one of its own."""

@@ -34,7 +34,6 @@ PRE_AUTH_BYTES = 1 << 20  # the largest message of one who has not said who it i
 HIGH_WATER = 1 << 20  # bytes unwritten at which a connection counts as congested
 LOW_WATER = 1 << 18
 UNSENT_BYTES = 1 << 17  # that the kernel holds for a connection before we count them
-GATHERED_BYTES = 1 << 15  # a message from which on it is not copied to be sent with others
 SLICE_BYTES = 1 << 13  # parsed at once
 TURN_SECONDS = 0.002  # that one connection's input may take before others have their turn
 CLOSE_SECONDS = 5.0  # for the peer to answer a close
@@ -54,13 +53,16 @@ class Endpoint(Protocol):
     def subprotocol(self) -> str | None:
         """What it speaks, if that has a name to be agreed on."""
 
+    congested: bool
+    """Whether the socket takes no more for now; the socket sets it."""
+
     def opened(self) -> None: ...
 
     def received(self, message: bytes) -> None:
         """A whole binary message."""
 
     def flushing(self) -> None:
-        """The socket is about to write: the last moment of this tick to send something."""
+        """The tick ends, and something was gathered to be sent in it."""
 
     def drained(self) -> None:
         """The socket was congested and takes more again."""
@@ -88,8 +90,8 @@ class Visit:
 
 
 class Sockets:
-    """All WebSockets of the process: writes those that have something once a tick, looks after
-    their heartbeats, and knows what speaks at which path.
+    """All WebSockets of the process: has those send that have gathered something in a tick, looks
+    after their heartbeats, and knows what speaks at which path.
 
     `route` gives the endpoint for a visit, or None where there is nothing.
     """
@@ -105,20 +107,20 @@ class Sockets:
         """Bytes that wait for their clients to read."""
         return sum(each.transport.get_write_buffer_size() for each in self.open)
 
-    def write_soon(self, connection: "WebSocket") -> None:
-        """It has something to write by the end of this tick."""
+    def flush_soon(self, connection: "WebSocket") -> None:
+        """Its endpoint has something to send by the end of this tick."""
         if not self._dirty:
-            self._loop.call_soon(self._write_all)
+            self._loop.call_soon(self._flush_all)
         self._dirty.append(connection)
 
-    def _write_all(self) -> None:
+    def _flush_all(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
             try:
                 connection.flush()
             except Exception:
-                # Whatever is wrong with it, the others' writes wait behind it.
-                logger.exception("a connection could not be written")
+                # Whatever is wrong with it, the others wait behind it.
+                logger.exception("a connection could not be flushed")
                 connection.transport.abort()
 
     async def run(self) -> None:
@@ -160,7 +162,6 @@ class WebSocket(asyncio.Protocol):
         self._server_connections = cast("set[WebSocket]", server_state.connections)
         self._loop = asyncio.get_running_loop()
         self._endpoint: Endpoint | None = None
-        self._out: list[bytes | memoryview] = []
         self._dirty = False
         self._received = bytearray()  # and not parsed yet
         self._turn: asyncio.Handle | None = None
@@ -201,13 +202,17 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.congested = True
+        if self._endpoint is not None:
+            self._endpoint.congested = True
         self._update_reading()
 
     def resume_writing(self) -> None:
         self.congested = False
         self._update_reading()
-        if self.is_open and self._endpoint is not None:
-            self._endpoint.drained()
+        if self._endpoint is not None:
+            self._endpoint.congested = False
+            if self.is_open:
+                self._endpoint.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server_connections.discard(self)
@@ -215,7 +220,6 @@ class WebSocket(asyncio.Protocol):
         if self._close_timer is not None:
             self._close_timer.cancel()
         opened, self.phase = self.phase is not Phase.HANDSHAKE, Phase.CLOSED
-        self._out.clear()
         self._received.clear()
         if opened and self._endpoint is not None:
             self._endpoint.closed()
@@ -237,34 +241,27 @@ class WebSocket(asyncio.Protocol):
         return self.phase is Phase.OPEN
 
     def send(self, message: bytes | memoryview) -> None:
-        """Queue a complete WebSocket message (`binary_message`), or the next part of one."""
-        if self.phase is Phase.OPEN:
-            self._out.append(message)
-            if not self._dirty:
-                self._dirty = True
-                self._sockets.write_soon(self)
+        """Send a complete WebSocket message (`binary_message`), or the next part of one. What a
+        tick sends leaves in one write: uvloop gathers it."""
+        if self.phase is Phase.OPEN and not self.transport.is_closing():
+            try:
+                self.transport.write(message)
+            except Exception:
+                # Whatever is wrong with it, others wait for the same broadcast.
+                logger.exception("a connection could not be written")
+                self.transport.abort()
 
-    def write_soon(self) -> None:
+    def flush_soon(self) -> None:
         """Have `flushing` called at the end of this tick."""
         if self.phase is Phase.OPEN and not self._dirty:
             self._dirty = True
-            self._sockets.write_soon(self)
+            self._sockets.flush_soon(self)
 
     def flush(self) -> None:
-        """Write what is queued, in one call."""
-        self._dirty = True  # what `flushing` sends belongs to this very write
+        """Have the endpoint send what it gathered."""
         if self.phase is Phase.OPEN and self._endpoint is not None:
             self._endpoint.flushing()
-        out, self._out = self._out, []
         self._dirty = False
-        if not out or self.transport.is_closing():
-            return
-        if len(out) == 1:
-            self.transport.write(out[0])
-        elif max(map(len, out)) < GATHERED_BYTES:
-            self.transport.write(b"".join(out))
-        else:
-            self.transport.writelines(out)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send what is queued, then close with this code. The reason is cut to 123 bytes."""

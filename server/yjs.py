@@ -121,6 +121,7 @@ class YjsConnection:
         self._sequence = 0
         self._resyncs = 0
         self._backlog = Backlog()
+        self.congested = False
         self._leaving = False
 
     # Endpoint
@@ -184,10 +185,6 @@ class YjsConnection:
     def author(self) -> Author:
         assert self._author is not None
         return self._author
-
-    @property
-    def congested(self) -> bool:
-        return self._socket.congested
 
     def send(self, message: bytes) -> None:
         self._socket.send(message)
@@ -284,7 +281,7 @@ class YjsConnection:
             subscription.send_awareness(payload)
         elif kind == Message.QUERY_AWARENESS:
             self._presence_asked = True
-            self._socket.write_soon()
+            self._socket.flush_soon()
         elif kind != Message.AUTH:
             raise ValueError(f"there is no message {kind}")
 

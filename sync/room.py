@@ -521,12 +521,11 @@ class Room:
             if subscription in writers:
                 pushed += subscription.offer(first, deliveries)
             elif subscription.accepts(first, last):
-                subscriber = subscription.subscriber
-                message = messages.get(subscriber.wire)
+                wire = subscription.wire
+                message = messages.get(wire)
                 if message is None:
-                    message = subscriber.wire.push(self.channel, first, payloads)
-                    messages[subscriber.wire] = message
-                subscriber.send(message)
+                    message = messages[wire] = wire.push(self.channel, first, payloads)
+                subscription.subscriber.send(message)
                 pushed += len(payloads)
         self.observer.delivered(pushed)
         if ours:

@@ -29,6 +29,7 @@ class Subscription:
         "refusing",
         "room",
         "subscriber",
+        "wire",
     )
 
     def __init__(
@@ -36,6 +37,7 @@ class Subscription:
     ) -> None:
         self.room = room
         self.subscriber = subscriber
+        self.wire = subscriber.wire
         self.can_write = can_write
         self.position = position
         self.open = True
