@@ -41,6 +41,10 @@ HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
 MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
+# However many come back at once, a request's time begins when it has its turn, and a hello finds
+# the database free.
+MAX_RUNNING_ON_NODE = 64
+QUEUE_SECONDS = 60.0  # for a turn
 LARGE_BYTES = 1 << 16  # of a reply that goes as it is, not copied into a message with others
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
@@ -89,6 +93,7 @@ class Lobby:
         self.roster = roster
         self.metrics = metrics
         self.version = version
+        self.turns = asyncio.Semaphore(MAX_RUNNING_ON_NODE)
         self.dispatcher: Dispatcher[ConnectionCall]  # set by the composition root, last
 
 
@@ -280,6 +285,8 @@ class Connection:
                 self.phase = Phase.LEAVING
                 return
             self.phase = Phase.WELCOME
+            if self._timer is not None:
+                self._timer.cancel()
             self._greeting = self._loop.create_task(self._greet(frame.body))
         elif self.phase is Phase.WELCOME:
             if len(self._inbox) >= MAX_EARLY_FRAMES:
@@ -313,8 +320,6 @@ class Connection:
         self._admit(principal, hello, cursor)
 
     def _admit(self, principal: Principal, hello: frames.HelloBody, cursor: str) -> None:
-        assert self._timer is not None
-        self._timer.cancel()
         self._principal = principal
         # PostgreSQL stores any character but NUL.
         device_id = (hello.device_id or "").replace("\x00", "")[:200]
@@ -448,7 +453,18 @@ class Connection:
     async def _answer(self, request: frames.Request) -> None:
         assert self._principal is not None
         call = ConnectionCall(self._principal, self.author, self)
-        answer = await self._lobby.dispatcher.run(call, request)
+        turns = self._lobby.turns
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            busy = MemoError(ErrorCode.BUSY, "the server has more to do than it can", retry_after=5)
+            self._send(refusal(request.id, busy))
+            return
+        try:
+            answer = await self._lobby.dispatcher.run(call, request)
+        finally:
+            turns.release()
         # Nothing may run in between: an opened document's pushes come behind its reply.
         self._send(answer)
 

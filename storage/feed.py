@@ -21,7 +21,7 @@ from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
 MAX_BYTES = 4 << 20  # of one page's contents, as they are stored
 _START = UUID(int=0)
 
-_CHANGES = f"""
+_PAGE = """
 WITH touched AS (
     SELECT d.id, d.changed_xid FROM documents d
     WHERE d.owner_id = $1 AND d.changed_xid >= $2::text::xid8
@@ -37,7 +37,11 @@ WITH touched AS (
     SELECT id, changed_xid FROM latest
     WHERE (changed_xid, id) > ($2::text::xid8, $3)
     ORDER BY changed_xid, id LIMIT $4
-), weighed AS (
+)
+"""
+
+_CHANGES = f"""
+{_PAGE}, weighed AS (
     -- The running total is taken before the item itself, so the first one always comes.
     SELECT page.*, count(*) OVER () AS found, sum(pg_column_size(m.content))
             OVER (ORDER BY page.changed_xid, page.id) - pg_column_size(m.content) AS before
@@ -47,6 +51,16 @@ SELECT w.changed_xid::text AS changed_xid, w.found, d.deleted_at IS NOT NULL AS 
     {MEMORY_COLUMNS}
 FROM weighed w JOIN {MEMORY_TABLES} ON d.id = w.id AND ms.user_id = $1
 WHERE w.before < $5 ORDER BY w.changed_xid, w.id
+"""
+
+_BRIEF = f"""
+{_PAGE}
+SELECT p.changed_xid::text AS changed_xid, count(*) OVER () AS found,
+    d.deleted_at IS NOT NULL AS deleted, p.id, d.epoch, d.head AS log_offset, ms.role,
+    ms.category_id, ms.is_favorite, ms.is_archived
+FROM page p JOIN documents d USING (id)
+    JOIN memberships ms ON ms.memory_id = p.id AND ms.user_id = $1
+ORDER BY p.changed_xid, p.id
 """
 
 _CHANGED = """
@@ -91,8 +105,10 @@ class Feed:
         """The cursor of this moment."""
         return str(await self._now(self._pool))
 
-    async def changes(self, account_id: UUID, after: str | None, limit: int) -> Changes:
-        """Up to `limit` changes behind the cursor, oldest first.
+    async def changes(
+        self, account_id: UUID, after: str | None, limit: int, *, brief: bool = False
+    ) -> Changes:
+        """Up to `limit` changes behind the cursor, oldest first; `brief` without the memories.
 
         A cursor of another epoch answers `reset` and starts over.
 
@@ -121,21 +137,16 @@ class Feed:
                 floor, since, seen = now.floor, cursor.floor, _START
             else:
                 floor, (since, seen) = cursor.floor, cursor.place
-            rows = await connection.fetch(
-                _CHANGES, account_id, str(since), seen, limit + 1, MAX_BYTES
+            place = (account_id, str(since), seen, limit + 1)
+            rows = (
+                await connection.fetch(_BRIEF, *place)
+                if brief
+                else await connection.fetch(_CHANGES, *place, MAX_BYTES)
             )
         rows, found = rows[:limit], rows[0]["found"] if rows else 0
         more = found > len(rows)
-        items = [
-            Change(
-                kind="memory",
-                id=row["id"],
-                deleted=row["deleted"],
-                memory=None if row["deleted"] else read_memory(row),
-            )
-            for row in rows
-            if not (whole and row["deleted"])
-        ]
+        read = _read_brief if brief else _read
+        items = [read(row) for row in rows if not (whole and row["deleted"])]
         next_cursor = _Cursor(
             now.epoch, floor, (int(rows[-1]["changed_xid"]), rows[-1]["id"]) if more else None
         )
@@ -159,6 +170,26 @@ class Feed:
         )
         assert row is not None
         return _Cursor(str(row["feed_epoch"]), int(row["floor"]))
+
+
+def _read(row: asyncpg.Record) -> Change:
+    memory = None if row["deleted"] else read_memory(row)
+    return Change(kind="memory", id=row["id"], deleted=row["deleted"], memory=memory)
+
+
+def _read_brief(row: asyncpg.Record) -> Change:
+    if row["deleted"]:
+        return Change(kind="memory", id=row["id"], deleted=True)
+    return Change(
+        kind="memory",
+        id=row["id"],
+        epoch=str(row["epoch"]),
+        offset=row["log_offset"],
+        role=row["role"],
+        category_id=row["category_id"],
+        is_favorite=row["is_favorite"],
+        is_archived=row["is_archived"],
+    )
 
 
 def _transaction(text: str) -> int:

@@ -13,7 +13,9 @@ from sync.interfaces import Broker, Caller
 class FeedReader(Protocol):
     """What changed for an account since a cursor."""
 
-    async def changes(self, account_id: UUID, after: str | None, limit: int) -> Changes: ...
+    async def changes(
+        self, account_id: UUID, after: str | None, limit: int, *, brief: bool = False
+    ) -> Changes: ...
 
 
 def account_topic(account_id: UUID) -> str:
@@ -36,7 +38,9 @@ class Feed:
         """Raises:
         MemoError: `invalid_request`, when the cursor is none of this server's.
         """
-        return await self._reader.changes(caller.author.account_id, request.after, request.limit)
+        return await self._reader.changes(
+            caller.author.account_id, request.after, request.limit, brief=request.brief
+        )
 
 
 class Notices:

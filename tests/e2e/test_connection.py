@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -248,3 +249,28 @@ async def test_a_stopping_server_says_goodbye_and_commits_what_it_took(
         assert opened["offset"] >= max(acked, default=0)
         assert acked <= set(range(1, 201))
     await server.stop()
+
+
+async def test_requests_wait_their_turn_and_are_told_when_it_does_not_come(
+    database: str, data_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.connection.MAX_RUNNING_ON_NODE", 1)
+    server = LocalServer(data_directory, database)
+    await server.start()
+    try:
+        token = await new_token(server)
+        async with (
+            RawSocket(server.socket_url, token) as one,
+            RawSocket(server.socket_url, token) as other,
+        ):
+            answers = await asyncio.gather(*(raw.call("account.me", {}) for raw in (one, other)))
+            assert all(isinstance(answer, frames.Reply) for answer in answers)
+            monkeypatch.setattr("server.connection.QUEUE_SECONDS", 0)
+            body = msgspec.Raw(msgspec.msgpack.encode({}))
+            await one.send(*(frames.Request(100 + n, "account.me", body) for n in range(3)))
+            assert isinstance(await one.take(frames.Reply), frames.Reply)
+            for _ in range(2):
+                error = (await one.take(frames.Error)).body
+                assert (error.code, error.retry_after) == (ErrorCode.BUSY.value, 5)
+    finally:
+        await server.stop()

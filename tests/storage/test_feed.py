@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.feed import Changes
+from protocol.feed import Change, Changes
 from protocol.log import Author, Entry, Projection
 from storage.feed import Feed
 from storage.memories import MemoryRows
@@ -329,3 +329,40 @@ async def test_a_page_of_large_memories_is_cut_short_and_the_next_goes_on(
     assert 0 < len(page.items) < len(memories)
     ids, _ = await read(feed, ada)
     assert ids == memories
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_a_brief_answer_says_where_documents_stand_and_not_what_they_hold(
+    pool: asyncpg.Pool, feed: Feed, log: UpdateLog, ada: Author, limit: int
+) -> None:
+    bob = await add_person(pool)
+    mine, shared = await add_memory(pool, ada), await add_memory(pool, bob, viewer=ada)
+    deleted = await add_memory(pool, ada)
+    _, cursor = await read(feed, ada)
+    await log.commit([Entry(mine, ada, b"1"), Entry(mine, ada, b"2"), Entry(shared, bob, b"3")])
+    await pool.execute(
+        "UPDATE memberships SET is_favorite = true WHERE memory_id = $1 AND user_id = $2",
+        shared,
+        ada.account_id,
+    )
+    await MemoryRows(pool).delete(deleted, ada.account_id)
+    items = {}
+    after, more = cursor, True
+    while more:
+        page = await feed.changes(ada.account_id, after, limit, brief=True)
+        items |= {item.id: item for item in page.items}
+        after, more = page.cursor, page.more
+    epochs = dict(await pool.fetch("SELECT id, epoch::text FROM documents"))
+    assert items == {
+        mine: Change(kind="memory", id=mine, epoch=epochs[mine], offset=2),
+        shared: Change(
+            kind="memory",
+            id=shared,
+            epoch=epochs[shared],
+            offset=1,
+            role="viewer",
+            is_favorite=True,
+        ),
+        deleted: Change(kind="memory", id=deleted, deleted=True),
+    }
+    assert (await feed.changes(ada.account_id, after, limit, brief=True)).items == []

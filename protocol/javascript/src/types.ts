@@ -43,12 +43,18 @@ export interface DocumentToken {
   expiresAt: string;
 }
 
-/** `after` is a cursor of an earlier answer or of the welcome; without it all is sent. */
+/**
+ * `after` is a cursor of an earlier answer or of the welcome; without it all is sent. With `brief`,
+ * items say where a memory's document stands and leave out what it holds: for devices that keep the
+ * documents, and open those that are behind.
+ */
 export interface GetChanges {
   /** At most 200 characters. */
   after?: string | null;
   /** 1 to 500. Default: `100`. */
   limit?: number;
+  /** Default: `false`. */
+  brief?: boolean;
 }
 
 /**
@@ -64,13 +70,25 @@ export interface Changes {
   reset?: boolean;
 }
 
-/** `memory` is there unless it was deleted or the account is no longer a member. */
+/**
+ * `memory` is there unless it was deleted or the account is no longer a member. In a `brief` answer
+ * the fields behind it stand in its place: what they lack is as their defaults say.
+ */
 export interface Change {
   kind: "memory";
   id: string;
   /** Default: `false`. */
   deleted?: boolean;
   memory?: Memory;
+  epoch?: string;
+  offset?: number;
+  /** Default: `"owner"`. */
+  role?: "commenter" | "editor" | "owner" | "viewer";
+  categoryId?: string;
+  /** Default: `false`. */
+  isFavorite?: boolean;
+  /** Default: `false`. */
+  isArchived?: boolean;
 }
 
 /**
