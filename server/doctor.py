@@ -17,6 +17,7 @@ from server.database import opened
 from server.tokens import read_key
 from storage.keys import SigningKeys
 from storage.postgres import DatabaseUnavailable, SchemaError, pending_migrations
+from storage.redis import RedisBroker, RedisUnusable, place
 
 FREE_BYTES = 1024**3
 
@@ -36,6 +37,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     yield await _port(settings)
     async for finding in _database(settings):
         yield finding
+    if settings.redis_url is not None:
+        yield await _redis(settings.redis_url)
     if settings.jwt_private_key is not None:
         yield _signing_key(settings.jwt_private_key)
     yield _console(app.CONSOLE)
@@ -114,6 +117,22 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
                 yield Finding("signing keys", True, text)
     except (DatabaseUnavailable, SchemaError) as error:
         yield Finding("database", False, str(error))
+
+
+async def _redis(url: str) -> Finding:
+    subject = f"Redis at {place(url)}"
+    try:
+        async with RedisBroker.connected(url) as broker:
+            if broker.up:
+                return Finding(subject, True, "answers")
+    except RedisUnusable as error:
+        return Finding(subject, False, str(error))
+    return Finding(
+        subject,
+        False,
+        "cannot be reached; start it, or correct REDIS_URL (until then nodes learn of each "
+        "other by polling the database)",
+    )
 
 
 def _signing_key(value: str) -> Finding:

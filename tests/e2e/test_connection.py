@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -274,3 +275,21 @@ async def test_requests_wait_their_turn_and_are_told_when_it_does_not_come(
                 assert (error.code, error.retry_after) == (ErrorCode.BUSY.value, 5)
     finally:
         await server.stop()
+
+
+async def test_a_session_ended_by_a_command_is_cut_off(
+    server: LocalServer, shared_database: str
+) -> None:
+    """Nobody tells the server: it looks."""
+    token = await new_token(server)
+    pool = await asyncpg.connect(shared_database)
+    try:
+        async with RawSocket(server.socket_url, None) as raw:
+            await raw.send(frames.Hello(frames.HelloBody(token)))
+            welcome = (await raw.take(frames.Welcome)).body
+            await pool.execute(
+                "UPDATE sessions SET ended_at = now() WHERE id = $1", UUID(welcome.session_id)
+            )
+            assert await raw.close_code() == CloseCode.SESSION_ENDED
+    finally:
+        await pool.close()

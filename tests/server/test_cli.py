@@ -220,18 +220,20 @@ def test_doctor_says_what_to_do_about_each_problem(data_directory: Path) -> None
             DATA_DIR=data_directory / "file" / "data",
             PORT=taken.getsockname()[1],
             DATABASE_URL="postgresql://me:secret@127.0.0.1:1/memo",
+            REDIS_URL="redis://me:secret@127.0.0.1:1",
             JWT_PRIVATE_KEY="/nowhere",
         )
     assert result.returncode == 1
     problems = [line for line in result.stdout.splitlines() if line.startswith("PROBLEM")]
     for subject, problem in zip(
-        ("DATA_DIR", "PORT", "database", "signing key"), problems, strict=False
+        ("DATA_DIR", "PORT", "database", "Redis", "signing key"), problems, strict=False
     ):
         assert problem.startswith(f"PROBLEM  {subject}")
     assert "make it writable" in problems[0]
     assert "stop what runs there" in problems[1]
     assert "cannot be reached" in problems[2]
-    assert "JWT_PRIVATE_KEY" in problems[3]
+    assert "correct REDIS_URL" in problems[3]
+    assert "JWT_PRIVATE_KEY" in problems[4]
     assert "secret" not in result.stdout
 
 
