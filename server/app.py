@@ -63,7 +63,8 @@ from sync.worker import WorkerPool
 
 CONSOLE = Path(__file__).parent / "web" / "dist"
 COMMIT_CONNECTIONS = 5  # the common commit, and those that go alone beside it
-DRAIN_SECONDS = 8  # for connections to finish what is under way, when the server stops
+LAST_REQUEST_SECONDS = 0.1  # for a request of who has just connected, when the server stops
+DRAIN_SECONDS = 8  # for connections to finish what is under way then
 
 logger = structlog.get_logger("server")
 
@@ -296,6 +297,13 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        # Whoever was let in last has a request on its way, and is to get an answer.
+        await asyncio.sleep(LAST_REQUEST_SECONDS)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -10,33 +10,49 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import uvloop
 
 from protocol.accounts import Register, User
 from protocol.errors import MemoError
-from server import app, demo, doctor, logs
+from server import app, backups, demo, doctor, logs, supervisor, worker
 from server.auth import Auth
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.listeners import Listeners
 from server.passwords import Passwords
+from server.supervisor import WorkersFailed
 from server.tokens import Tokens, generate_key
 from storage.accounts import Accounts
+from storage.archive import BackupError
 from storage.keys import SigningKeys
 from storage.postgres import DatabaseUnavailable, SchemaError, migrate
+from storage.redis import RedisUnusable
 
 USAGE = 2  # the exit code for what was asked wrongly, the environment included
 FAILURE = 1
 INTERRUPTED = 130
 
+T = TypeVar("T")
 Command = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int]]
 
 
 class CommandError(Exception):
     """The command cannot go on; the message is one line for whoever called it."""
+
+
+_FAILURES = (
+    BackupError,
+    CommandError,
+    DatabaseUnavailable,
+    RedisUnusable,
+    SchemaError,
+    WorkersFailed,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,14 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.read(os.environ)
         # A command's output is its answer; only a server tells what it does meanwhile.
-        logs.set_up(settings.log_level if command is _serve else "warning", settings.log_format)
+        serves = command in (_serve, _worker)
+        logs.set_up(settings.log_level if serves else "warning", settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(command(settings, options))
     except ConfigError as error:
         return _complain(error, USAGE)
     except MemoError as error:
         return _complain(_reason(error), FAILURE)
-    except (CommandError, DatabaseUnavailable, SchemaError) as error:
+    except _FAILURES as error:
         return _complain(error, FAILURE)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -94,7 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "Bring the database's schema up to date.")
     add("doctor", _doctor, "Check what the server needs, and say what to do about what it lacks.")
     add("demo", _demo, f"Make the account {demo.EMAIL} and fill it with memories to look at.")
+    backups.add_commands(add)
     _add_user_commands(commands.add_parser("user", help="Look after accounts."))
+    # Without a help text it is not in the list: it is for the supervisor alone.
+    seated = commands.add_parser("worker", description="One process of several.")
+    seated.set_defaults(command=_worker)
+    worker.Seat.add_arguments(seated)
     return parser
 
 
@@ -131,7 +153,23 @@ async def _serve(settings: Settings, _: argparse.Namespace) -> int:
     def ready(port: int) -> None:
         print(banner(settings, port), flush=True)
 
-    await app.serve(settings, listener=_listen(settings), ready=ready)
+    if settings.workers == 1:
+        await app.serve(settings, listener=_listening(settings, app.listen), ready=ready)
+        return 0
+    with _listening(settings, partial(Listeners, count=settings.workers)) as listeners:
+        await supervisor.serve(settings, os.environ, listeners, ready=ready)
+    return 0
+
+
+async def _worker(settings: Settings, options: argparse.Namespace) -> int:
+    seat = worker.Seat.of(options)
+    link = worker.Link(seat.link)
+    try:
+        await worker.serve(settings, seat, link)
+    except (ConfigError, *_FAILURES) as error:
+        # The supervisor says it, once for all workers.
+        link.tell(str(error).encode())
+        return USAGE if isinstance(error, ConfigError) else FAILURE
     return 0
 
 
@@ -149,9 +187,9 @@ def banner(settings: Settings, port: int) -> str:
     )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listening(settings: Settings, listen: Callable[[str, int], T]) -> T:
     try:
-        return app.listen(settings.host, settings.port)
+        return listen(settings.host, settings.port)
     except socket.gaierror:
         raise ConfigError(f"HOST is {settings.host!r}, which is no address that is known") from None
     except OSError as error:
@@ -258,7 +296,7 @@ async def _disable_user(settings: Settings, options: argparse.Namespace) -> int:
     async with _desk(settings) as desk:
         user = await desk.auth.disable_user(options.email)
     print(f"disabled {user.email}")
-    print("what is connected now is cut off when its token ends, within 15 minutes")
+    print("what is connected now is cut off within seconds")
     return 0
 
 

@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
+import structlog
 
 from server.config import Settings
 from storage.embedded import DataDirectoryInUse, EmbeddedPostgres, running_url
-from storage.postgres import connect
+from storage.postgres import DatabaseUnavailable, connect
+
+NODE_CONNECTIONS = 16  # a node's pools, and one that holds its lock
+SPARE_CONNECTIONS = 18  # for commands run beside the server, and room to look
+
+LOOK_SECONDS = 0.2  # between two looks whether the embedded PostgreSQL still runs
+FIRST_PAUSE, LAST_PAUSE = 0.1, 10.0  # seconds before it is started again
+STEADY_SECONDS = 60.0  # after which its end is not taken for one more of a row
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -51,7 +61,8 @@ async def pooled(url: str, *, size: int = 10, wait: float = 10.0) -> AsyncIterat
 
 @asynccontextmanager
 async def address(settings: Settings, *, beside_server: bool = False) -> AsyncIterator[str]:
-    """DATABASE_URL, or the address of the embedded PostgreSQL, which runs until the end.
+    """DATABASE_URL, or the address of the embedded PostgreSQL, which runs until the end: should
+    it end by itself, it is started again.
 
     Raises:
         DataDirectoryInUse: another server runs on the same DATA_DIR, and not `beside_server`.
@@ -60,7 +71,10 @@ async def address(settings: Settings, *, beside_server: bool = False) -> AsyncIt
     if settings.database_url is not None:
         yield settings.database_url
         return
-    embedded = EmbeddedPostgres(settings.data_directory)
+    connections = NODE_CONNECTIONS * (settings.workers + 1) + SPARE_CONNECTIONS
+    embedded = EmbeddedPostgres(
+        settings.data_directory, settings={"max_connections": str(connections)}
+    )
     try:
         try:
             await _to_the_end(embedded.start)
@@ -69,9 +83,41 @@ async def address(settings: Settings, *, beside_server: bool = False) -> AsyncIt
             if not beside_server:
                 raise
             url = running_url(settings.data_directory)
-        yield url
+        keeping = asyncio.create_task(_keep(embedded))
+        try:
+            yield url
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
     finally:
         await _to_the_end(embedded.stop)
+
+
+async def _keep(embedded: EmbeddedPostgres) -> None:
+    """Start the embedded PostgreSQL whenever it has ended by itself, for ever.
+
+    What ended it (memory ran out, most likely, or the disk is full) may last: each start that is
+    of no use is followed by a longer pause.
+    """
+    loop = asyncio.get_running_loop()
+    started_at, pause = loop.time(), FIRST_PAUSE
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if not embedded.ended:
+            continue
+        if loop.time() - started_at > STEADY_SECONDS:
+            pause = FIRST_PAUSE
+        log.error("the embedded database ended, and is started again", pause=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_PAUSE)
+        started_at = loop.time()
+        try:
+            await _to_the_end(embedded.restart)
+        except DatabaseUnavailable as error:
+            log.error("the embedded database could not be started", reason=str(error))  # noqa: TRY400 (one line)
+        else:
+            log.info("the embedded database runs again")
 
 
 async def _to_the_end(call: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """`/health` and `/ready`, with a database that is there, gone, and silent."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -11,6 +12,9 @@ from starlette.applications import Starlette
 from protocol import rest
 from server.health import Health
 from storage.postgres import connect
+from storage.redis import RedisBroker
+from sync.broker import LocalBroker
+from tests.redisserver import RedisServer
 
 
 @pytest.fixture
@@ -23,9 +27,13 @@ async def narrow_pool(database: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def client(narrow_pool: asyncpg.Pool) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(Starlette(routes=Health(narrow_pool).routes()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://memo") as client:
+    async with asking(Health(narrow_pool, LocalBroker())) as client:
         yield client
+
+
+def asking(health: Health) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(Starlette(routes=health.routes()))
+    return httpx.AsyncClient(transport=transport, base_url="http://memo")
 
 
 async def test_all_is_well(client: httpx.AsyncClient) -> None:
@@ -65,3 +73,33 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(
         ready = await client.get("/ready")
     assert ready.status_code == 503
     assert ready.json()["error"] == "the database did not answer within 2 s"
+
+
+async def test_a_redis_that_is_down_is_named_and_keeps_nobody_away(pool: asyncpg.Pool) -> None:
+    redis = RedisServer()
+    redis.start()
+    try:
+        async with (
+            RedisBroker.connected(redis.url) as broker,
+            asking(Health(pool, broker)) as client,
+        ):
+            missed = asyncio.Event()
+            broker.on_missed(missed.set)
+            assert (await client.get("/health")).json()["checks"]["redis"] == "healthy"
+            assert (await client.get("/ready")).json() == {"status": "ready"}
+
+            redis.kill()
+            async with asyncio.timeout(20):
+                while broker.up:  # noqa: ASYNC110 (it tells nobody when it goes down)
+                    await asyncio.sleep(0.01)
+            health, ready = await client.get("/health"), await client.get("/ready")
+            assert (health.status_code, ready.status_code) == (200, 200)
+            assert health.json()["checks"]["redis"] == "unhealthy"
+            assert ready.json() == {"status": "ready", "degraded": ["redis"]}
+
+            missed.clear()
+            redis.start()
+            await asyncio.wait_for(missed.wait(), 20)
+            assert (await client.get("/ready")).json() == {"status": "ready"}
+    finally:
+        redis.stop()
