@@ -44,6 +44,32 @@ WITH advanced AS (
 SELECT user_id, EXISTS (SELECT FROM advanced) AS written FROM memberships WHERE memory_id = $1
 """
 
+# One round trip as well: the memory, its member, its document, and the first update of its log.
+_CREATE = f"""
+WITH m AS (
+    INSERT INTO memories (id, user_id, title, description, content, tags, metadata)
+    SELECT $1, $2, $6, $7, $8, $9, $10
+    WHERE $3::uuid IS NULL
+        OR EXISTS (SELECT FROM memory_categories WHERE id = $3 AND user_id = $2)
+    ON CONFLICT (id) DO NOTHING RETURNING *
+), ms AS (
+    INSERT INTO memberships (memory_id, user_id, role, category_id, is_favorite, is_archived)
+    SELECT id, user_id, 'owner', $3, $4, $5 FROM m RETURNING *
+), d AS (
+    INSERT INTO documents (id, owner_id, head, projected_offset)
+    SELECT id, user_id, first, first
+    FROM m, (SELECT (octet_length($11::bytea) > 0)::int AS first) AS has RETURNING *
+), log AS (
+    INSERT INTO document_updates (document_id, log_offset, account_id, device_id, payload)
+    SELECT id, 1, owner_id, $12, $11 FROM d WHERE head = 1
+), clients AS (
+    INSERT INTO document_clients (document_id, client, account_id)
+    SELECT d.id, c.client, c.account_id
+    FROM d, unnest($13::bigint[], $14::uuid[]) AS c (client, account_id)
+)
+SELECT {MEMORY_COLUMNS} FROM m, ms, d
+"""
+
 
 def read_memory(row: asyncpg.Record) -> Memory:
     """A row of `MEMORY_COLUMNS` as the memory it describes."""
@@ -86,54 +112,38 @@ class MemoryRows:
         owner = entry.author.account_id
         projection = entry.projection
         assert projection is not None
-        async with self._pool.acquire() as connection, connection.transaction():
-            created = await connection.fetchval(
-                """
-                INSERT INTO memories (id, user_id) VALUES ($1, $2)
-                ON CONFLICT (id) DO NOTHING RETURNING true
-                """,
-                entry.document_id,
-                owner,
-            )
-            if created:
+        row = await self._pool.fetchrow(
+            _CREATE,
+            entry.document_id,
+            owner,
+            category_id,
+            is_favorite,
+            is_archived,
+            projection.title,
+            projection.description,
+            projection.content,
+            projection.tags,
+            projection.metadata,
+            entry.payload,
+            entry.author.device_id,
+            [client for client, _ in entry.claims],
+            [claimant for _, claimant in entry.claims],
+        )
+        if row is not None:
+            return read_memory(row)
+        # It is there already, or its category is not.
+        holder = await self._pool.fetchval(
+            "SELECT user_id FROM memories WHERE id = $1", entry.document_id
+        )
+        if holder is None:
+            async with self._pool.acquire() as connection:
                 await self._check_category(connection, owner, category_id)
-                await connection.execute(
-                    """
-                    INSERT INTO memberships
-                        (memory_id, user_id, role, category_id, is_favorite, is_archived)
-                    VALUES ($1, $2, 'owner', $3, $4, $5)
-                    """,
-                    entry.document_id,
-                    owner,
-                    category_id,
-                    is_favorite,
-                    is_archived,
-                )
-                await connection.execute(
-                    "INSERT INTO documents (id, owner_id) VALUES ($1, $2)",
-                    entry.document_id,
-                    owner,
-                )
-                if entry.payload:
-                    await connection.fetch(
-                        "SELECT * FROM commit_updates($1, $2, $3, $4, $5, $6, $7)",
-                        [entry.document_id],
-                        [owner],
-                        [entry.author.device_id],
-                        [entry.payload],
-                        [1 for _ in entry.claims],
-                        [client for client, _ in entry.claims],
-                        [claimant for _, claimant in entry.claims],
-                    )
-                    await self.write(connection, entry.document_id, projection, 1)
-            elif owner != await connection.fetchval(
-                "SELECT user_id FROM memories WHERE id = $1", entry.document_id
-            ):
-                raise MemoError(
-                    ErrorCode.CONFLICT,
-                    "this id is taken; make a new one",
-                    details={"id": "is taken"},
-                )
+        if holder != owner:
+            raise MemoError(
+                ErrorCode.CONFLICT,
+                "this id is taken; make a new one",
+                details={"id": "is taken"},
+            )
         return await self.get(entry.document_id, owner)
 
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory:

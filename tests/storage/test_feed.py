@@ -346,13 +346,14 @@ async def test_a_brief_answer_says_where_documents_stand_and_not_what_they_hold(
         ada.account_id,
     )
     await MemoryRows(pool).delete(deleted, ada.account_id)
-    items = {}
+    items: dict[UUID, Change] = {}
     after, more = cursor, True
     while more:
         page = await feed.changes(ada.account_id, after, limit, brief=True)
         items |= {item.id: item for item in page.items}
         after, more = page.cursor, page.more
-    epochs = dict(await pool.fetch("SELECT id, epoch::text FROM documents"))
+    rows = await pool.fetch("SELECT id, epoch::text FROM documents")
+    epochs: dict[UUID, str] = {row[0]: row[1] for row in rows}
     assert items == {
         mine: Change(kind="memory", id=mine, epoch=epochs[mine], offset=2),
         shared: Change(
