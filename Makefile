@@ -10,7 +10,7 @@ WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-python test-javascript check format docs stress bench clean console
+.PHONY: help run setup test test-python test-javascript check format docs stress faults bench clean console
 
 help: ## Show this list
 	@echo "Memory App backend"
@@ -50,8 +50,16 @@ stress: .venv/dev.stamp ## Run the convergence test on many random sessions (EXA
 	@CONVERGENCE_EXAMPLES=$(or $(EXAMPLES),300) $(BIN)/python -m pytest --timeout 0 \
 		tests/convergence/test_devices.py
 
-bench: .venv/dev.stamp ## Measure the server on this machine
+faults: .venv/dev.stamp ## Run two nodes under faults drawn by seed (RUNS=30, SEED=0)
+	@FAULT_RUNS=$(or $(RUNS),30) FAULT_SEED=$(or $(SEED),0) $(BIN)/python -m pytest \
+		tests/faults/test_faults.py
+
+bench: .venv/dev.stamp ## Measure the server beside others and write docs/performance.md (ARGS=--quick: a smoke run)
 	@$(BIN)/python -m bench $(ARGS)
+
+load: .venv/load.stamp ## Put a server under the load of many people (PROFILE=smoke, plan or large; ARGS=--host=...)
+	@LOCUST_SKIP_MONKEY_PATCH=1 $(BIN)/python -m locust -f bench/locustfile.py --headless --only-summary \
+		--load $(or $(PROFILE),smoke) $(ARGS)
 
 clean: ## Remove everything that was installed or built; your data stays
 	rm -rf .venv build *.egg-info $(WEB)/node_modules $(WEB)/dist $(CLIENT)/node_modules $(CLIENT)/dist
@@ -75,6 +83,11 @@ clean: ## Remove everything that was installed or built; your data stays
 .venv/dev.stamp: .venv/made.stamp pyproject.toml constraints.txt
 	@echo "Installing Python packages for development (first run: about a minute)..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/run.stamp
+
+.venv/load.stamp: .venv/made.stamp pyproject.toml constraints.txt
+	@echo "Installing Python packages for load tests..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[load]'
 	@touch $@ .venv/run.stamp
 
 # JavaScript

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,14 @@ class Server(NamedTuple):
     port: int
     tokens: Sequence[str]
 
+    def sign_up(self) -> str:
+        """The access token of a new account.
+
+        Raises:
+            BenchmarkFailed: the server refused to make it.
+        """
+        return _register(self.port)
+
     async def create_memories(self, count: int, token: str) -> list[UUID]:
         """Empty memories of one account, whose documents are to be written in."""
         ids = [uuid4() for _ in range(count)]
@@ -57,8 +65,29 @@ def running(accounts: int) -> Iterator[Server]:
     Raises:
         BenchmarkFailed: it did not start, or refused to make the accounts.
     """
+    with new_directory() as directory, started(directory) as server:
+        yield server._replace(tokens=[server.sign_up() for _ in range(accounts)])
+
+
+@contextmanager
+def new_directory() -> Iterator[Path]:
+    """A directory for what a server keeps; it is gone in the end."""
     directory = Path(tempfile.mkdtemp(prefix="memo-bench-"))
     directory.chmod(0o755)  # where the server is run by root, PostgreSQL is another user
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def started(directory: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on a free port, with what an earlier one left in the directory. `settings` are
+    environment variables beyond the benchmark's own.
+
+    Raises:
+        BenchmarkFailed: it did not start.
+    """
     port = _free_port()
     log = directory / "server.log"
     environ = {
@@ -70,28 +99,26 @@ def running(accounts: int) -> Iterator[Server]:
         "LOG_FORMAT": "json",
         "RATE_LIMIT_API": "off",
         "RATE_LIMIT_SOCKET": "off",
+        **(settings or {}),
     }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve"],
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "server", "serve"],
-                env=environ,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
-            _wait_until_ready(process, port, log)
-            yield Server(process.pid, port, [_register(port) for _ in range(accounts)])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _wait_until_ready(process, port, log)
+        yield Server(process.pid, port, ())
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -9,6 +9,7 @@ from typing import cast
 from bench.errors import BenchmarkFailed
 
 CONNECT_SECONDS = 30.0
+INBOX = 100_000  # messages: a log of so many single updates may be sent before it ends
 _BINARY, _CLOSE = 2, 8
 
 # Takes what has arrived, and gives back what is not yet a whole message.
@@ -28,7 +29,7 @@ class Socket(asyncio.Protocol):
         self.lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
         self._request = _upgrade(host, path, subprotocol)
         self.accepted: asyncio.Future[None] = loop.create_future()
-        self._inbox: asyncio.Queue[bytes] = asyncio.Queue(1000)
+        self._inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX)
         self._sink: Sink = self._accept
         self._rest = b""
         self._transport = cast(asyncio.Transport, None)
@@ -40,9 +41,12 @@ class Socket(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, socket = await loop.create_connection(
-                lambda: cls(f"127.0.0.1:{port}", path, subprotocol), "127.0.0.1", port
-            )
+            try:
+                _, socket = await loop.create_connection(
+                    lambda: cls(f"127.0.0.1:{port}", path, subprotocol), "127.0.0.1", port
+                )
+            except OSError as error:
+                raise BenchmarkFailed(f"nobody listens on port {port}: {error}") from None
             await asyncio.wait([socket.accepted, socket.lost], return_when="FIRST_COMPLETED")
         if socket.lost.done():
             socket.lost.result()
