@@ -10,7 +10,7 @@ WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-python test-javascript check format docs stress faults bench clean console
+.PHONY: help run setup test test-python test-javascript check format docs stress faults bench load clean console
 
 help: ## Show this list
 	@echo "Memory App backend"
@@ -63,6 +63,7 @@ load: .venv/load.stamp ## Put a server under the load of many people (PROFILE=sm
 
 clean: ## Remove everything that was installed or built; your data stays
 	rm -rf .venv build *.egg-info $(WEB)/node_modules $(WEB)/dist $(CLIENT)/node_modules $(CLIENT)/dist
+	rm -rf bench/peers/node_modules bench/peers/.venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -7,7 +7,7 @@ from bench.contest import Standing
 from bench.generator import ContestRun
 from bench.loads import Crowd, Target
 from bench.opening import STORED_AIM, STORED_MUST, LongDocument, Opening
-from bench.peers.peer import HOCUSPOCUS
+from bench.peers.peer import HOCUSPOCUS, HOCUSPOCUS_3
 from bench.table import head, microseconds, milliseconds, percentile, row, verdict
 
 _OURS = "this server"
@@ -15,13 +15,16 @@ _OURS = "this server"
 _EXPLANATION = """\
 - *Deliveries* are updates received by readers. An update that 99 readers get is 99 of them, on
   every server: what a server sends to the writer (most send it its own updates, Hocuspocus also a
-  status of each) costs it time and counts for nothing. Hocuspocus merges updates that one turn of
-  its event loop brings; a message of five merged ones is five deliveries.
+  status of each) costs it time and counts for nothing. A message of five merged updates is five
+  deliveries.
 - *CPU* is user and system time for each delivery, of all threads of all processes of a server,
   PostgreSQL's apart, as the kernel's scheduler has it. *Workers'* is the part of it that is used in
   this server's worker processes, which keep the rows of lists and search up to date and write
   snapshots.
-- *Ratio* is to Hocuspocus. What it *must* not exceed and what it *aims* at is stated beside it.
+- *Ratio* is to Hocuspocus as npm has it now, 4.7. What it *must* not exceed and what it *aims* at
+  is stated beside it. These bounds were set by Hocuspocus 3.4, which sends every update by itself;
+  4.7 merges the updates that one turn of its event loop brings. *To 3.4* is the same ratio to that
+  one, in the same run.
 - *Spread* is how far the runs' CPU lies apart, as a share of their median.
 - *Generator* is the share of one core that the load generator used. Near 100 % it would have been
   the bottleneck of the deliveries per second, though not of the CPU.
@@ -30,8 +33,8 @@ _EXPLANATION = """\
   have no core to themselves.
 - The peers keep nothing on disk here: that is the cheapest that they can be had. This server has
   each update committed, with fsync, before a reader gets it. Hocuspocus is started as its
-  documentation does; *each update by itself* is the same with `flushDelay: false`, that is, without
-  merging. y-websocket is its own stock server; pycrdt-websocket runs under uvicorn with uvloop.
+  documentation does. y-websocket is its own stock server; pycrdt-websocket runs under uvicorn with
+  uvloop. The newest Node.js that npm has runs the first three.
 """
 
 _CROWD = """\
@@ -62,8 +65,8 @@ def compared(standings: Sequence[Standing], absent: dict[str, str]) -> str:
 
 def _table(standing: Standing) -> str:
     latencies = isinstance(standing.load, Crowd)
-    peer = standing.runs.get(HOCUSPOCUS.name)
-    columns = ["CPU", "ratio", "must", "aim", "workers'", "PostgreSQL's CPU"]
+    peer, older = (standing.runs.get(program.name) for program in (HOCUSPOCUS, HOCUSPOCUS_3))
+    columns = ["CPU", "ratio", "must", "aim", "to 3.4", "workers'", "PostgreSQL's CPU"]
     columns += ["p50", "p99", "p99's ratio", "must", "aim"] if latencies else []
     table = head("server", *columns, "deliveries/s", "spread", "generator")
     for name, runs in standing.runs.items():
@@ -71,6 +74,7 @@ def _table(standing: Standing) -> str:
         cells = [
             microseconds(_cpu(runs)),
             *_ratio(_cpu(runs), _cpu(peer) if peer else None, target),
+            _ratio(_cpu(runs), _cpu(older) if older else None, None)[0],
             microseconds(median(run.usage.workers / run.deliveries for run in runs)),
             microseconds(median(run.usage.postgres / run.deliveries for run in runs)),
         ]

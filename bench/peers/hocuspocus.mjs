@@ -1,10 +1,11 @@
 // Hocuspocus as its documentation starts it, on PORT. With DATABASE it keeps documents there, by the
 // statements of its own SQLite extension, on the SQLite that Node.js brings along.
-// With FLUSH=each it sends every update by itself rather than what one turn of its loop brings.
+// PACKAGE is the release that is started.
 
 import { DatabaseSync } from "node:sqlite";
 import { Database } from "@hocuspocus/extension-database";
-import { Server } from "@hocuspocus/server";
+
+const { Server } = await import(process.env.PACKAGE ?? "@hocuspocus/server");
 
 function sqlite(path) {
   const database = new DatabaseSync(path);
@@ -30,6 +31,5 @@ const server = new Server({
   port: Number(process.env.PORT),
   quiet: true,
   extensions: process.env.DATABASE ? [sqlite(process.env.DATABASE)] : [],
-  ...(process.env.FLUSH === "each" ? { flushDelay: false } : {}),
 });
 await server.listen();
