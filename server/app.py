@@ -128,6 +128,7 @@ class App:
                 observer,
                 tasks,
                 on_commit=(projector.committed, compactor.committed),
+                on_close=(compactor.let_go,),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
 

@@ -1,7 +1,8 @@
 """Snapshots and trimming: what keeps a document cheap to open and its log from growing for ever.
 
-A snapshot is made when the tail outweighs the last one. Rows go only behind a snapshot that has
-integrated them, only past their retention age, and who wrote what is kept when they go.
+A snapshot is made when the tail outweighs the last one, and of a smaller tail when the document
+is let go or its rows are past their retention age. Rows go only behind a snapshot that has
+integrated them, only past that age, and who wrote what is kept when they go.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from sync.update import scan
 from sync.worker import WorkerPool
 
 MIN_TAIL_BYTES = 32 * 1024
+MIN_REST_BYTES = 4 * 1024  # of the tail of a document that nobody writes in any more,
+REST_SHARE = 0.25  # or this share of its snapshot, if that is more
 SWEEP_SECONDS = 3600.0
 SWEEP_LIMIT = 1000
 CONCURRENCY = 2
@@ -50,18 +53,22 @@ class Compactor:
 
     def committed(self, room: Room) -> None:
         """The room's tail has grown."""
-        if (
-            room.tail_weight > max(MIN_TAIL_BYTES, room.snapshot_bytes)
-            and room.document_id not in self._running
-        ):
-            self._running.add(room.document_id)
-            self._tasks.start(self._compact_room(room))
+        self._compact_beyond(room, overgrowth(room.snapshot_bytes))
 
-    async def _compact_room(self, room: Room) -> None:
+    def let_go(self, room: Room) -> None:
+        """Nobody is in the room any more: the next to open it should not have to read much."""
+        self._compact_beyond(room, remains(room.snapshot_bytes))
+
+    def _compact_beyond(self, room: Room, weight: float) -> None:
+        if room.tail_weight > weight and room.document_id not in self._running:
+            self._running.add(room.document_id)
+            self._tasks.start(self._compact_room(room, weight))
+
+    async def _compact_room(self, room: Room, weight: float) -> None:
         try:
             async with self._turns:
                 before = room.tail_weight
-                size = await self.compact(room.document_id, if_overgrown=True)
+                size = await self.compact(room.document_id, beyond=weight)
                 # What came meanwhile is the new tail. A document that cannot be merged is not
                 # tried again at each commit: its tail has to grow as much once more.
                 room.compacted(size if size is not None else before, before)
@@ -71,10 +78,10 @@ class Compactor:
         finally:
             self._running.discard(room.document_id)
 
-    async def compact(self, document_id: UUID, *, if_overgrown: bool = False) -> int | None:
+    async def compact(self, document_id: UUID, *, beyond: float = 0) -> int | None:
         """Make and keep a snapshot of the document as of now, and trim behind it. Returns its
-        size in bytes; None if a newer one is there. With `if_overgrown`, the one that another
-        node has just made will do.
+        size in bytes; None if a newer one is there. One that another node has just made will do,
+        when the tail behind it does not weigh more than `beyond`.
 
         Raises:
             ValueError: the merged document would lack something; nothing was stored.
@@ -82,10 +89,9 @@ class Compactor:
         snapshot, rows = await self._log.content(document_id, 0)
         if not rows:
             return None
-        if if_overgrown and snapshot is not None:
-            weight = sum(len(payload) + ROW_WEIGHT for _, payload in rows)
-            if weight <= max(MIN_TAIL_BYTES, len(snapshot.payload)):
-                return len(snapshot.payload)
+        weight = sum(len(payload) + ROW_WEIGHT for _, payload in rows)
+        if snapshot is not None and weight <= beyond:
+            return len(snapshot.payload)
         payload, state = await self._workers.run(
             merge,
             snapshot.payload if snapshot else None,
@@ -106,11 +112,25 @@ class Compactor:
     async def _sweep(self) -> None:
         while True:
             try:
+                for document_id in await self._log.unfolded(
+                    self._retention, SWEEP_LIMIT, least=MIN_REST_BYTES, share=REST_SHARE
+                ):
+                    await self.compact(document_id)
                 for document_id in await self._log.overgrown(self._retention, SWEEP_LIMIT):
                     await self.trim(document_id)
             except Exception as error:  # noqa: BLE001 (the next sweep finds the same documents)
                 self._observer.failed("trimming", None, error)
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def overgrowth(snapshot_bytes: int) -> float:
+    """The weight of a tail that it is time to make a snapshot of."""
+    return max(MIN_TAIL_BYTES, snapshot_bytes)
+
+
+def remains(snapshot_bytes: int) -> float:
+    """The weight of a tail that may stay when a document is let go."""
+    return max(MIN_REST_BYTES, REST_SHARE * snapshot_bytes)
 
 
 def authors(rows: Sequence[Row]) -> list[Authorship]:

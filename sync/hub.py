@@ -34,6 +34,7 @@ class Hub:
         tasks: Tasks,
         *,
         on_commit: Sequence[Callable[[Room], None]],
+        on_close: Sequence[Callable[[Room], None]] = (),
         hold_seconds: float = HOLD_SECONDS,
     ) -> None:
         self.rooms: dict[UUID, Room] = {}
@@ -42,6 +43,7 @@ class Hub:
         self._observer = observer
         self._tasks = tasks
         self._on_commit = on_commit
+        self._on_close = on_close
         self._hold_seconds = hold_seconds
         self._broker = broker
         self._name = token_hex(8)
@@ -221,6 +223,8 @@ class Hub:
             del self.rooms[room.document_id]
             room.close()
             self._forget(room)
+            for notice in self._on_close:
+                notice(room)
 
     def _forget(self, room: Room) -> None:
         leave = self._leave.pop(room, None)

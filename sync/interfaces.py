@@ -70,6 +70,12 @@ class Log(Protocol):
     async def overgrown(self, older_than_seconds: float, limit: int) -> list[UUID]:
         """Documents that have rows to trim."""
 
+    async def unfolded(
+        self, older_than_seconds: float, limit: int, *, least: int, share: float
+    ) -> list[UUID]:
+        """Documents with rows older than given that no snapshot has integrated, if those rows
+        weigh more than `least` bytes and more than that `share` of the snapshot."""
+
 
 class Projections(Protocol):
     """The rows that lists and search read."""

@@ -17,7 +17,7 @@ def test_a_ratio_is_of_medians_of_all_processes_but_postgresql() -> None:
     ours = [_run(server=6.0, workers=1.0, postgres=9.0), _run(server=4.0, workers=1.0)]
     ours.append(_run(server=99.0))
     [row] = _rows(_page(BROADCAST, ours, [_run(server=10.0)] * 3), "this server, /ws")
-    assert row[:5] == ["7.0 µs", "0.70", "0.75 (met)", "0.55 (missed)", "1.0 µs"]
+    assert row[:6] == ["7.0 µs", "0.70", "0.75 (met)", "0.55 (missed)", "", "1.0 µs"]
 
 
 def test_what_is_above_its_bound_is_named_missed() -> None:
@@ -28,6 +28,17 @@ def test_what_is_above_its_bound_is_named_missed() -> None:
 def test_nothing_is_asked_of_a_peer() -> None:
     [row] = _rows(_page(BROADCAST, [_run(server=8.0)], [_run(server=10.0)]), "Hocuspocus")
     assert row[1:4] == ["1.00", "", ""]
+
+
+def test_the_ratio_to_the_older_hocuspocus_stands_beside_it() -> None:
+    runs = {
+        "this server, /ws": [_run(server=8.0)],
+        "Hocuspocus": [_run(server=10.0)],
+        "Hocuspocus 3.4": [_run(server=16.0)],
+    }
+    page = compared([Standing(BROADCAST, runs, {})], {})
+    assert _rows(page, "this server, /ws")[0][4] == "0.50"
+    assert _rows(page, "Hocuspocus 3.4")[0][1:5] == ["1.60", "", "", "1.00"]
 
 
 def test_without_hocuspocus_there_are_numbers_and_no_ratios() -> None:
@@ -44,13 +55,13 @@ def test_a_crowd_has_the_99th_percentile_and_its_ratio() -> None:
     ours = _run(server=5.0, latencies=[0.001] * 98 + [0.004] * 2)
     peer = _run(server=10.0, latencies=[0.010] * 100)
     [row] = _rows(_page(CROWD, [ours], [peer]), "this server, /ws")
-    assert row[6:11] == ["1.00 ms", "4.00 ms", "0.40", "1 (met)", "0.5 (met)"]
+    assert row[7:12] == ["1.00 ms", "4.00 ms", "0.40", "1 (met)", "0.5 (met)"]
 
 
 def test_the_spread_is_that_of_the_runs() -> None:
     runs = [_run(server=8.0), _run(server=10.0), _run(server=13.0)]
     [row] = _rows(_page(BROADCAST, runs, [_run(server=10.0)]), "this server, /ws")
-    assert row[7] == "50%"
+    assert row[8] == "50%"
 
 
 def test_a_peer_that_failed_is_named_with_its_reason() -> None:

@@ -316,6 +316,29 @@ async def test_only_what_a_snapshot_has_and_is_old_can_be_trimmed(
     assert await log.overgrown(365 * 86400.0, 10) == []
 
 
+async def test_old_rows_that_outweigh_their_snapshot_are_named(
+    backend: PostgresBackend, log: Log
+) -> None:
+    ada = await backend.person()
+    small, large, fresh = [await backend.memory(ada) for _ in range(3)]
+    week = 7 * 86400.0
+    for memory in (small, large, fresh):
+        await put(log, memory, ada, b"x" * 500, b"y" * 500)
+    for memory in (small, large):
+        await backend.age(memory, [1, 2], days=30)
+    await log.save_snapshot(large, Snapshot(1, b"z" * 2000, b""))
+
+    async def named(least: int, share: float) -> set[UUID]:
+        return set(await log.unfolded(week, 10, least=least, share=share))
+
+    assert await named(1000, 0.25) == {small}  # all of it; of the other 580 bytes
+    assert await named(500, 0.25) == {small, large}
+    assert await named(500, 0.5) == {small}
+    assert await named(5000, 0.25) == set()
+    await log.save_snapshot(large, Snapshot(2, b"z" * 2000, b""))
+    assert await named(500, 0.0) == {small}
+
+
 async def test_an_old_row_behind_a_young_one_stays(backend: PostgresBackend, log: Log) -> None:
     ada = await backend.person()
     memory = await backend.memory(ada)

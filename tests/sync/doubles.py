@@ -18,8 +18,8 @@ from storage.memories import MemoryRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.hub import Hub
-from sync.opening import Opening
 from sync.interfaces import Broker, Subscriber
+from sync.opening import Opening
 from sync.room import HOLD_SECONDS, Room
 from sync.subscription import Subscription
 from sync.tasks import Tasks
@@ -343,12 +343,19 @@ async def running(
     broker: Broker | None = None,
     *,
     on_commit: Sequence[Callable[[Room], None]] = (),
+    on_close: Sequence[Callable[[Room], None]] = (),
     hold_seconds: float = HOLD_SECONDS,
     idle_seconds: float = IDLE_SECONDS,
     down_seconds: float = DOWN_SECONDS,
 ) -> AsyncIterator[Node]:
     """A node that runs, and whose tasks have not failed by the time it stops."""
-    node = Node(pool, broker or LocalBroker(), on_commit=on_commit, hold_seconds=hold_seconds)
+    node = Node(
+        pool,
+        broker or LocalBroker(),
+        on_commit=on_commit,
+        on_close=on_close,
+        hold_seconds=hold_seconds,
+    )
     node.hub.start()
     watch = Watch(
         node.hub,

@@ -1,5 +1,6 @@
 """Snapshots and trimming: nothing is lost, and who wrote what is kept."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,13 +12,13 @@ import pytest
 from pycrdt import Doc, Map
 
 from protocol.log import Author, Entry, Row, Snapshot
-from sync.compaction import MIN_TAIL_BYTES, Compactor, authors
+from sync.compaction import MIN_REST_BYTES, MIN_TAIL_BYTES, Compactor, authors, remains
 from sync.document import load, project
-from sync.room import Room
+from sync.room import ROW_WEIGHT, Room
 from sync.state import State
 from sync.update import scan
 from tests.rows import add_memory, add_person
-from tests.sync.doubles import Device, Node, running
+from tests.sync.doubles import SECONDS, Device, Node, running
 
 MONTH = 30 * 86400.0
 
@@ -177,6 +178,52 @@ async def test_rows_go_only_past_their_age_and_a_device_gets_the_snapshot_instea
     await writer.ack(writer.submit(writer.type("e")))
     await late.reach(5)
     assert late.content() == "abcde"
+
+
+async def test_a_document_that_is_let_go_leaves_little_to_read(
+    pool: asyncpg.Pool, ada: Author, memory: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.hub.LINGER_SECONDS", 0.05)
+    compactors: list[Compactor] = []
+
+    def let_go(room: Room) -> None:
+        compactors[0].let_go(room)
+
+    async with running(pool, on_close=[let_go]) as node:
+        compactors.append(Compactor(node.log, node.workers, node.watcher, node.tasks, MONTH))
+        writer = Device(ada)
+        await writer.open(node.hub, memory)
+        for _ in range(MIN_REST_BYTES // ROW_WEIGHT):
+            await writer.ack(writer.submit(writer.type("x")))
+        writer.subscription.close()
+        await node.watcher.until("compacted")
+        # What is then written is not worth another one.
+        await writer.open(node.hub, memory)
+        await writer.ack(writer.submit(writer.type("y")))
+        room = node.room(memory)
+        assert room.tail_weight <= remains(room.snapshot_bytes)
+        snapshot, rows = await node.log.content(memory, 0)
+        assert (snapshot is not None, len(rows)) == (True, 1)
+
+
+async def test_rows_past_their_age_are_folded_though_there_are_few(
+    stage: Stage, ada: Author, memory: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.compaction.SWEEP_SECONDS", 0.01)
+    writer = Device(ada)
+    await writer.open(stage.node.hub, memory)
+    for _ in range(MIN_REST_BYTES // 80):
+        await writer.ack(writer.submit(writer.type("x")))
+    head = stage.node.room(memory).head
+    await stage.age(memory, head)
+    stage.compactor.start()
+    await stage.node.watcher.until("compacted")
+    async with asyncio.timeout(SECONDS):
+        while await stage.node.log.read(memory, 0):
+            pass
+    late = Device(ada)
+    await late.open(stage.node.hub, memory)
+    assert late.content() == writer.content()
 
 
 async def test_who_wrote_what_is_kept_to_the_clock_when_rows_go(

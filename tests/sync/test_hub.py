@@ -64,7 +64,11 @@ async def test_a_device_is_sent_what_it_misses_and_only_that(
     writer = Device(ada)
     opening = await writer.open(node.hub, memory)
     epoch = opening.subscription.room.epoch
-    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (0, [], None)
+    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (
+        0,
+        [],
+        None,
+    )
     updates = [writer.type(letter) for letter in "abc"]
     for update in updates:
         await writer.ack(writer.submit(update))
@@ -93,7 +97,11 @@ async def test_a_device_ahead_of_this_node_is_not_sent_all_again(
     foreign = Device(ada, "elsewhere")
     await node.log.commit([Entry(memory, ada, foreign.type(letter)) for letter in "ab"])
     opening = await Device(ada).open(node.hub, memory, opening.subscription.room.epoch, 2)
-    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (2, [], None)
+    assert (opening.content.offset, opening.content.updates, opening.content.snapshot) == (
+        2,
+        [],
+        None,
+    )
 
 
 async def test_an_old_offset_past_a_trim_is_brought_to_the_head_by_the_snapshot(
