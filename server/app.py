@@ -45,6 +45,7 @@ from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
 from storage.claim import Claim
+from storage.commit import CommitConnection
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
@@ -115,7 +116,8 @@ class App:
 
             memory_rows = MemoryRows(pool)
             feed = feed_rows.Feed(pool)
-            log = UpdateLog(pool, memory_rows, commits)
+            kept = await stack.enter_async_context(CommitConnection(commits))
+            log = UpdateLog(pool, memory_rows, commits, kept)
             notices = Notices(broker)
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks

@@ -9,16 +9,14 @@ from protocol.log import (
     Authorship,
     Committed,
     Entry,
-    Outcome,
     Row,
     Snapshot,
     Standing,
 )
 from protocol.memories import Role
 from storage import outage
+from storage.commit import STATEMENT, Batch, CommitConnection
 from storage.memories import MemoryRows
-
-_COMMIT = "SELECT outcome, log_offset FROM commit_updates($1, $2, $3, $4, $5, $6, $7)"
 
 _STANDING = """
 SELECT d.epoch, d.head, d.projected_offset, d.deleted_at IS NOT NULL AS deleted,
@@ -75,19 +73,25 @@ UNION ALL (
 """
 
 
-_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+ROW_BYTES = 80  # that a row takes beside its payload, its index included
 
 
 class UpdateLog:
     """The log of every document. `memories` writes rows that go with an update; `commits` is the
-    pool that commits are made on, if not the one that serves everything else."""
+    pool that commits are made on, if not the one that serves everything else, and `kept` the
+    connection for those that come one after the other."""
 
     def __init__(
-        self, pool: asyncpg.Pool, memories: MemoryRows, commits: asyncpg.Pool | None = None
+        self,
+        pool: asyncpg.Pool,
+        memories: MemoryRows,
+        commits: asyncpg.Pool | None = None,
+        kept: CommitConnection | None = None,
     ) -> None:
         self._pool = pool
         self._memories = memories
         self._commits = commits or pool
+        self._kept = kept
 
     async def standing(self, document_id: UUID) -> Standing | None:
         with outage.reported():
@@ -149,27 +153,23 @@ class UpdateLog:
         return snapshot, [(row["log_offset"], row["payload"]) for row in rows]
 
     async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
-        arguments = (
-            [entry.document_id for entry in entries],
-            [entry.author.account_id for entry in entries],
-            [entry.author.device_id for entry in entries],
-            [entry.payload for entry in entries],
-            [number for number, entry in enumerate(entries, 1) for _ in entry.claims],
-            [client for entry in entries for client, _ in entry.claims],
-            [owner for entry in entries for _, owner in entry.claims],
-        )
+        batch = Batch(entries)
         with outage.reported():
-            if all(entry.projection is None for entry in entries):
-                rows = await self._commits.fetch(_COMMIT, *arguments)
-            else:
-                async with self._commits.acquire() as connection, connection.transaction():
-                    rows = await connection.fetch(_COMMIT, *arguments)
-                    for entry, row in zip(entries, rows, strict=True):
-                        if entry.projection and row["log_offset"] == entry.base + 1:
-                            await self._memories.write(
-                                connection, entry.document_id, entry.projection, row["log_offset"]
-                            )
-        return [Committed(_OUTCOMES[row[0]], row[1]) for row in rows]
+            if any(entry.projection is not None for entry in entries):
+                return await self._commit_with_rows(entries, batch)
+            if self._kept is None or self._kept.busy:
+                return batch.outcomes(await self._commits.fetch(STATEMENT, *batch.arguments))
+            return batch.outcomes(await self._kept.commit(batch))
+
+    async def _commit_with_rows(self, entries: Sequence[Entry], batch: Batch) -> list[Committed]:
+        async with self._commits.acquire() as connection, connection.transaction():
+            outcomes = batch.outcomes(await connection.fetch(STATEMENT, *batch.arguments))
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                if entry.projection and outcome.offset == entry.base + 1:
+                    await self._memories.write(
+                        connection, entry.document_id, entry.projection, outcome.offset
+                    )
+        return outcomes
 
     async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
         status = await self._pool.execute(
@@ -255,5 +255,30 @@ class UpdateLog:
             """,
             older_than_seconds,
             limit,
+        )
+        return [row[0] for row in rows]
+
+    async def unfolded(
+        self, older_than_seconds: float, limit: int, *, least: int, share: float
+    ) -> list[UUID]:
+        rows = await self._pool.fetch(
+            """
+            SELECT d.id FROM documents d
+                LEFT JOIN document_snapshots s ON s.document_id = d.id,
+                LATERAL (
+                    SELECT sum(length(u.payload)) + count(*) * $4::int AS weight
+                    FROM document_updates u
+                    WHERE u.document_id = d.id AND u.log_offset > coalesce(s.log_offset, 0)
+                        AND u.written_at < now() - make_interval(secs => $1)
+                ) AS tail
+            WHERE d.head > coalesce(s.log_offset, 0) AND d.deleted_at IS NULL
+                AND tail.weight > greatest($3::float8, $5::float8 * coalesce(length(s.payload), 0))
+            LIMIT $2
+            """,
+            older_than_seconds,
+            limit,
+            least,
+            ROW_BYTES,
+            share,
         )
         return [row[0] for row in rows]

@@ -2,8 +2,9 @@
 
 A commit marks its document; after `DEBOUNCE_SECONDS` the document is read in a worker process
 and its rows are written, guarded by the offset they stand for. One that is typed in all the time
-rests in between, so that its rows cost a fraction of its edits. After a crash, and every
-`SWEEP_SECONDS`, the documents whose rows are behind are found in the database.
+rests in between, and the longer the more there are of them, so that rows cost a fraction of what
+edits do. After a crash, and every `SWEEP_SECONDS`, the documents whose rows are behind are found
+in the database.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ SWEEP_SECONDS = 30.0
 SWEEP_LIMIT = 500
 CONCURRENCY = 4
 REST_SECONDS = 1.0  # between two projections of one document,
-REST_FACTOR = 5.0  # or this many times as long as the last one took, if that is more
+REST_FACTOR = 5.0  # or this many times as long as the last one took, if that is more,
+RATE = 50.0  # or as long as it takes to project all that are typed in at so many a second
 _PASSING = frozenset((ErrorCode.BUSY, ErrorCode.UNAVAILABLE))  # no fault of the document
 
 
@@ -82,7 +84,7 @@ class Projector:
                 await self.project(document_id)
         except Exception as error:  # noqa: BLE001 (one document must not stop the others)
             self._observer.failed("projection", document_id, error)
-        rest = max(REST_SECONDS, REST_FACTOR * (time.perf_counter() - started))
+        rest = rest_seconds(time.perf_counter() - started, len(self._running))
         asyncio.get_running_loop().call_later(rest, self._rested, document_id)
 
     def _rested(self, document_id: UUID) -> None:
@@ -128,3 +130,10 @@ class Projector:
             except Exception as error:  # noqa: BLE001 (the next sweep finds the same documents)
                 self._observer.failed("projection sweep", None, error)
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def rest_seconds(took: float, documents: int) -> float:
+    """How long a document rests from a projection that `took` so many seconds, while so many
+    `documents` take turns: the more of them, the longer, so that edits keep their share of the
+    node."""
+    return max(REST_SECONDS, REST_FACTOR * took, documents / RATE)

@@ -122,10 +122,10 @@ class State:
 
     def add(self, update: Update) -> None:
         """Take in an update that is part of the document; nothing may be missing."""
-        assert not self.missing(update)
         if self._validated is not None and self._validated[0] is update:
             _, placed = self._validated
         else:
+            assert not self.missing(update)
             placed = self._place(update, strict=False)
         self._validated = None
         for client, places in placed.items():

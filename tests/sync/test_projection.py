@@ -16,7 +16,7 @@ from protocol.log import Author, Entry, Projection
 from storage.memories import MemoryRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
-from sync.projection import Projector
+from sync.projection import RATE, REST_FACTOR, REST_SECONDS, Projector, rest_seconds
 from sync.room import Room
 from tests.rows import add_memory
 from tests.sync.doubles import Device, Gate, News, Node, running
@@ -219,3 +219,9 @@ async def test_rows_are_never_written_over_newer_ones(
 async def test_an_empty_document_is_left_alone(stage: Stage, memory: UUID) -> None:
     await stage.projector.project(memory)
     assert stage.rows.saved == []
+
+
+def test_the_more_documents_are_typed_in_the_longer_each_rests() -> None:
+    assert rest_seconds(took=0.01, documents=1) == REST_SECONDS
+    assert rest_seconds(took=2.0, documents=1) == 2.0 * REST_FACTOR
+    assert rest_seconds(took=0.01, documents=500) == 500 / RATE > REST_SECONDS
