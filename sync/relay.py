@@ -13,7 +13,7 @@ from sync.subscription import Subscription
 
 INTERVAL = 0.05  # seconds that changes are gathered for, at least,
 INTERVAL_PER_RECEIVER = 0.001  # and for each who is to be told: all of them cost a write
-MAX_INTERVAL = 1.0
+MAX_INTERVAL = 0.75
 TURN = 100  # receivers that are written to before others have their turn
 RENEW_SECONDS = 15.0  # between two announcements of what has not changed
 FORGET_SECONDS = 45.0  # without one, after which another node is taken for dead

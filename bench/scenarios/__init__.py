@@ -1,0 +1,1 @@
+"""What the server bears beside plain edits: crowds, large documents, idle sockets, long runs."""
