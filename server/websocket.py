@@ -145,6 +145,9 @@ class Phase(Enum):
     CLOSED = 4
 
 
+_OPEN = Phase.OPEN  # to look a member up takes longer than to compare with it
+
+
 class WebSocket(asyncio.Protocol):
     """One connection. uvicorn makes it (`ws=`) and calls it as it calls its own protocols."""
 
@@ -156,6 +159,7 @@ class WebSocket(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._write: Callable[[bytes | memoryview], None]
         self.phase = Phase.HANDSHAKE
         self.congested = False
         self._sockets: Sockets = app_state["sockets"]
@@ -181,6 +185,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._write = self.transport.write
         self.transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         # Else the kernel would take megabytes for a peer that reads none of them.
         self.transport.get_extra_info("socket").setsockopt(
@@ -243,13 +248,15 @@ class WebSocket(asyncio.Protocol):
     def send(self, message: bytes | memoryview) -> None:
         """Send a complete WebSocket message (`binary_message`), or the next part of one. What a
         tick sends leaves in one write: uvloop gathers it."""
-        if self.phase is Phase.OPEN and not self.transport.is_closing():
+        if self.phase is _OPEN:
             try:
-                self.transport.write(message)
-            except Exception:
-                # Whatever is wrong with it, others wait for the same broadcast.
-                logger.exception("a connection could not be written")
-                self.transport.abort()
+                self._write(message)
+            except Exception as error:
+                # Whatever is wrong with it, others wait for the same broadcast. One that has just
+                # been closed is about to be told so.
+                if not self.transport.is_closing():
+                    logger.exception("a connection could not be written", error=str(error))
+                    self.transport.abort()
 
     def flush_soon(self) -> None:
         """Have `flushing` called at the end of this tick."""

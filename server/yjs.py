@@ -105,6 +105,7 @@ class YjsConnection:
     def __init__(self, socket: WebSocket, visit: Visit, memory_id: UUID, porch: Porch) -> None:
         self.id = token_hex(6)
         self._socket = socket
+        self.send = socket.send
         self._visit = visit
         self._memory_id = memory_id
         self._porch = porch
@@ -185,9 +186,6 @@ class YjsConnection:
     def author(self) -> Author:
         assert self._author is not None
         return self._author
-
-    def send(self, message: bytes) -> None:
-        self._socket.send(message)
 
     def acked(self, channel: int, client_seq: int, offset: int) -> None:
         """The stock protocol has no word for it."""

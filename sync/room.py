@@ -514,24 +514,37 @@ class Room:
             else:
                 writers.add(submission.subscription)
                 submission.subscription.subscriber.released(len(submission.payload))
-        messages: dict[Wire, bytes] = {}
-        payloads = [delivery.payload for delivery in deliveries]
         pushed = 0
-        for subscription in self.subscriptions:
-            if subscription in writers:
+        for subscription in writers:
+            if subscription.open:
                 pushed += subscription.offer(first, deliveries)
-            elif subscription.accepts(first, last):
-                wire = subscription.wire
-                message = messages.get(wire)
-                if message is None:
-                    message = messages[wire] = wire.push(self.channel, first, payloads)
-                subscription.subscriber.send(message)
-                pushed += len(payloads)
+        pushed += self._push(first, last, [delivery.payload for delivery in deliveries])
         self.observer.delivered(pushed)
         if ours:
             self._committed(self)
         if self._held and self._waiting is None:
             self._held.retry()
+
+    def _push(self, first: int, last: int, payloads: Sequence[bytes]) -> int:
+        """Write updates to everyone whose next they are; how many were written. Here a node spends
+        its time: what is done for each receiver counts."""
+        receivers = 0
+        messages: dict[Wire, bytes] = {}
+        wire, message, previous = None, b"", first - 1
+        for subscription in self.subscriptions:
+            if subscription.position != previous or subscription.subscriber.congested:
+                if subscription.position < last:
+                    subscription.fall_behind()
+            elif not subscription.lagging:
+                subscription.position = last
+                if subscription.wire is not wire:
+                    wire = subscription.wire
+                    if wire not in messages:
+                        messages[wire] = wire.push(self.channel, first, payloads)
+                    message = messages[wire]
+                subscription.send(message)
+                receivers += 1
+        return receivers * len(payloads)
 
     def skip(self) -> None:
         """Rows that were not shown are trimmed: a snapshot has them, which an opening brings."""

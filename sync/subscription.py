@@ -28,6 +28,7 @@ class Subscription:
         "position",
         "refusing",
         "room",
+        "send",
         "subscriber",
         "wire",
     )
@@ -38,6 +39,7 @@ class Subscription:
         self.room = room
         self.subscriber = subscriber
         self.wire = subscriber.wire
+        self.send = subscriber.send
         self.can_write = can_write
         self.position = position
         self.open = True
