@@ -86,8 +86,13 @@ async def _copy(
             file.write(data)
             progress(table.name, len(data))
 
-        status = await connection.copy_from_table(
-            table.name, columns=columns, output=take, format="binary", timeout=LIMIT_SECONDS
+        # By a query: a table that is split into partitions cannot be copied by its name.
+        names = ", ".join(map(catalog.quoted, columns))
+        status = await connection.copy_from_query(
+            f"SELECT {names} FROM {catalog.quoted(table.name)}",
+            output=take,
+            format="binary",
+            timeout=LIMIT_SECONDS,
         )
     return archive.Table(table.name, columns, copied(status), file.size, file.sha256)
 

@@ -24,7 +24,8 @@ SELECT o.relname AS name,
         WHERE f.conrelid = o.oid AND f.contype = 'f' AND f.confrelid <> o.oid
         ORDER BY r.relname) AS referenced
 FROM pg_class o
-WHERE o.relnamespace = {_HERE} AND o.relkind = 'r' AND {_NO_EXTENSION.format(catalog="'pg_class'")}
+WHERE o.relnamespace = {_HERE} AND o.relkind IN ('r', 'p') AND NOT o.relispartition
+    AND {_NO_EXTENSION.format(catalog="'pg_class'")}
 ORDER BY o.relname
 """
 
@@ -34,6 +35,7 @@ SELECT CASE o.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
     o.oid::regclass::text AS name
 FROM pg_class o
 WHERE o.relnamespace = {_HERE} AND o.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    AND NOT o.relispartition
     AND {_NO_EXTENSION.format(catalog="'pg_class'")}
 UNION ALL
 SELECT 'ROUTINE', o.oid::regprocedure::text FROM pg_proc o
@@ -61,7 +63,8 @@ class Thing(NamedTuple):
 
 
 async def tables(connection: Connection) -> list[Table]:
-    """Every table, each behind those that it references, and else by name."""
+    """Every table, each behind those that it references, and else by name. One that is split has
+    its partitions in it."""
     rows = {row["name"]: row for row in await connection.fetch(_TABLES)}
     order = TopologicalSorter({name: row["referenced"] for name, row in rows.items()})
     return [Table(name, rows[name]["columns"]) for name in order.static_order()]

@@ -147,6 +147,23 @@ async def test_every_row_of_every_table_comes_back(
     assert await rows_of(pool) == before
 
 
+async def test_a_log_in_partitions_comes_back_whole_and_can_be_replaced(
+    pool: asyncpg.Pool, target: asyncpg.Pool, path: Path
+) -> None:
+    script = Path(__file__).parents[2] / "deploy" / "partition.sql"
+    await fill(pool)
+    before = await rows_of(pool)
+    for database in (pool, target):
+        async with database.acquire() as connection, connection.transaction():
+            await connection.execute(script.read_text())
+    await add_person(target)
+    await written(pool, path)
+    assert await loaded(target, path, keep_sessions=True, replace=True) == []
+    after = dict(await rows_of(target))
+    assert after["document_updates"] == before["document_updates"]
+    assert after.keys() == before.keys()
+
+
 async def test_devices_find_other_epochs_and_a_feed_that_starts_over(
     pool: asyncpg.Pool, target: asyncpg.Pool, path: Path
 ) -> None:
