@@ -36,6 +36,7 @@ from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
+from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
 from server.terminal import Terminal
@@ -141,7 +142,7 @@ class App:
             lobby.dispatcher = _dispatcher(
                 metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
             )
-            sockets = Sockets(_route(lobby, porch))
+            sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
 
             stack.push_async_callback(tasks.cancel)

@@ -28,6 +28,7 @@ from websockets.typing import Subprotocol
 
 from protocol.errors import CloseCode
 from protocol.frames import MAX_MESSAGE_BYTES
+from server.proxies import Proxies
 
 HEARTBEAT_SECONDS = 25.0  # of silence before a ping; as long again before giving up
 PRE_AUTH_BYTES = 1 << 20  # the largest message of one who has not said who it is
@@ -93,11 +94,15 @@ class Sockets:
     """All WebSockets of the process: has those send that have gathered something in a tick, looks
     after their heartbeats, and knows what speaks at which path.
 
-    `route` gives the endpoint for a visit, or None where there is nothing.
+    `route` gives the endpoint for a visit, or None where there is nothing; `proxies` tells where
+    a visitor is.
     """
 
-    def __init__(self, route: "Callable[[WebSocket, Visit], Endpoint | None]") -> None:
+    def __init__(
+        self, route: "Callable[[WebSocket, Visit], Endpoint | None]", proxies: Proxies
+    ) -> None:
         self.route = route
+        self.proxies = proxies
         self.open: set[WebSocket] = set()
         self._dirty: list[WebSocket] = []
         self._loop = asyncio.get_running_loop()
@@ -349,7 +354,11 @@ class WebSocket(asyncio.Protocol):
     def _handle_request(self, request: Request) -> None:
         protocol = self._protocol
         peer = self.transport.get_extra_info("peername")
-        visit = Visit(request, peer[0] if isinstance(peer, tuple) else None)
+        address = self._sockets.proxies.client(
+            peer[0] if isinstance(peer, tuple) else None,
+            request.headers.get_all("X-Forwarded-For"),
+        )
+        visit = Visit(request, address)
         self._endpoint = self._sockets.route(self, visit)
         if self._endpoint is None:
             response = protocol.reject(
