@@ -11,7 +11,8 @@ from protocol.log import Author, Projection, Standing
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
 from sync.opening import Content, Opening
-from sync.room import HOLD_SECONDS, Room, load_state, may_write
+from sync.room import HOLD_SECONDS, Room, may_write
+from sync.scanning import load_state
 from sync.state import State
 from sync.tasks import Tasks, outlived
 from sync.worker import WorkerPool

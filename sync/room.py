@@ -20,13 +20,19 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standing
 from sync import announcement
 from sync.announcement import Arrival, Commit
-from sync.document import hold
 from sync.holding import Holding
 from sync.interfaces import Log, Observer, Subscriber, Wire
 from sync.opening import Content
 from sync.refusals import closed, malformed, missing_dependency, refused
 from sync.relay import Relay
-from sync.state import State, judge
+from sync.scanning import (
+    VALIDATE_INLINE_RUNS,
+    Scanning,
+    judge_anywhere,
+    load_state,
+    scan_anywhere,
+)
+from sync.state import State
 from sync.submission import Delivery, Judgement, Submission
 from sync.subscription import Subscription
 from sync.tail import Tail
@@ -36,8 +42,6 @@ from sync.worker import WorkerPool
 
 HOLD_SECONDS = 1.0  # how long an update waits for a part it builds on to come another way
 ROW_WEIGHT = 32  # bytes that a row of the log weighs beside its payload
-SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process,
-VALIDATE_INLINE_RUNS = 10_000  # and what has more runs validated there: 32 KB cannot
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0  # seconds between tries at a log that cannot be read
 
 
@@ -90,12 +94,14 @@ class Room:
         self._idle = idle
         self._queue: deque[Submission] = deque()
         self._in_flight: Sequence[Submission] = ()
-        self._held = Holding(hold_seconds, self._admit, self._expired)
+        self._held = Holding(hold_seconds, self._admit, self._rested)
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
         self._contents: dict[int, asyncio.Task[Content]] = {}
         self._meanwhile: list[Update] = []  # and what other nodes wrote
-        self._scanning: dict[Subscription, deque[tuple[int, bytes]]] = {}
+        self._scanning = Scanning(
+            tasks, self._read, self._submit, self._answer_refusal, self._rested
+        )
 
     @property
     def busy(self) -> bool:
@@ -210,12 +216,7 @@ class Room:
         elif not subscription.can_write:
             error = MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
             self._answer_refusal(subscription, client_seq, len(payload), error)
-        elif (waiting := self._scanning.get(subscription)) is not None:
-            waiting.append((client_seq, payload))
-        elif len(payload) > SCAN_INLINE_BYTES:
-            self._scanning[subscription] = deque([(client_seq, payload)])
-            self.tasks.start(self._scan_apart(subscription))
-        else:
+        elif not self._scanning.takes(subscription, client_seq, payload):
             try:
                 update = scan(payload)
             except MalformedUpdate as error:
@@ -242,32 +243,6 @@ class Room:
             )
         )
 
-    async def _scan_apart(self, subscription: Subscription) -> None:
-        """Scan a large update in a worker, and what its connection sent behind it."""
-        waiting = self._scanning[subscription]
-        try:
-            while waiting:
-                client_seq, payload = waiting[0]
-                try:
-                    update = await self.scan(payload)
-                    judgement = await self._judge(update, payload)
-                except MalformedUpdate as error:
-                    self._answer_refusal(subscription, client_seq, len(payload), malformed(error))
-                except MemoError as error:
-                    self._answer_refusal(subscription, client_seq, len(payload), error)
-                else:
-                    if subscription.refusing:
-                        self._answer_refusal(subscription, client_seq, len(payload), closed())
-                    else:
-                        self._submit(subscription, client_seq, payload, update, judgement)
-                waiting.popleft()
-        finally:
-            for _, payload in waiting:
-                subscription.subscriber.released(len(payload))
-            del self._scanning[subscription]
-            if not self.busy:
-                self._idle(self)
-
     async def write(self, author: Author, payload: bytes, projection: Projection, base: int) -> int:
         """Commit an update that the server made for `author`; its offset.
 
@@ -275,7 +250,7 @@ class Room:
             MemoError: it was refused.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        update = await self.scan(payload)
+        update, judgement = await self._read(payload)
         self._admit(
             Submission(
                 author,
@@ -284,7 +259,7 @@ class Room:
                 done=done,
                 projection=projection,
                 base=base,
-                judgement=await self._judge(update, payload),
+                judgement=judgement,
             )
         )
         return await done
@@ -295,17 +270,11 @@ class Room:
         Raises:
             MalformedUpdate, MemoError: it is none; the workers are busy.
         """
-        if len(payload) > SCAN_INLINE_BYTES:
-            return await self._workers.run(scan, payload)
-        return scan(payload)
+        return await scan_anywhere(payload, self._workers)
 
-    async def _judge(self, update: Update, payload: bytes) -> Judgement | None:
-        """Have a worker validate an update that would hold the event loop for too long."""
-        state = self._state
-        if len(update.runs) <= VALIDATE_INLINE_RUNS or state.missing(update):
-            return None
-        clocks = {client: state.clocks.get(client, 0) for client in update.structs}
-        return Judgement(state, clocks, await self._workers.run(judge, state.encode(), payload))
+    async def _read(self, payload: bytes) -> tuple[Update, Judgement | None]:
+        update = await self.scan(payload)
+        return update, await judge_anywhere(update, payload, self._state, self._workers)
 
     def _validate(self, submission: Submission) -> None:
         update, judgement = submission.update, submission.judgement
@@ -379,7 +348,7 @@ class Room:
         elif first:
             self.tasks.start(self._look_for_more())
 
-    def _expired(self) -> None:
+    def _rested(self) -> None:
         if not self.busy:
             self._idle(self)
 
@@ -606,16 +575,6 @@ def _finish(submission: Submission, offset: int) -> None:
     """A server-side write is committed: who waits for it may go on."""
     if submission.done is not None and not submission.done.done():
         submission.done.set_result(offset)
-
-
-async def load_state(standing: Standing, workers: WorkerPool) -> State:
-    """What a document holds: the state stored with its snapshot, and its tail's updates."""
-    if sum(map(len, standing.tail)) > SCAN_INLINE_BYTES:
-        return State.decode(await workers.run(hold, standing.state, list(standing.tail)))
-    state = State.decode(standing.state) if standing.state is not None else State()
-    for payload in standing.tail:
-        state.add(scan(payload))
-    return state
 
 
 def may_write(role: str) -> bool:
