@@ -1,0 +1,1 @@
+"""What the load tests are made of. All but `bench/locustfile.py` does without Locust."""
