@@ -128,7 +128,8 @@ class Tokens:
     """Issues and verifies tokens with the installation's signing keys.
 
     The first of `keys` signs, all of them verify. `load` reads them again (None: they never
-    change). `clock` gives Unix seconds.
+    change). `clock` gives Unix seconds, `ticks` seconds that pass whatever the wall clock is set
+    to.
     """
 
     def __init__(
@@ -137,9 +138,11 @@ class Tokens:
         load: Callable[[], Awaitable[Sequence[SigningKey]]] | None = None,
         *,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
         self._clock = clock
+        self._ticks = ticks
         self._loading = asyncio.Lock()
         self._keys: dict[str, RSAKey] = {}
         self._use(keys)
@@ -228,7 +231,7 @@ class Tokens:
             return
         limit = _STALE_IF_UNKNOWN if error else _STALE
         async with self._loading:
-            if self._clock() - self._loaded_at >= limit:
+            if self._ticks() - self._loaded_at >= limit:
                 self._use(await self._load())
 
     def _use(self, keys: Sequence[SigningKey]) -> None:
@@ -239,7 +242,7 @@ class Tokens:
             key.id: self._keys.get(key.id) or RSAKey.import_key(key.private_pem) for key in keys
         }
         self._signs_with = keys[0].id
-        self._loaded_at = self._clock()
+        self._loaded_at = self._ticks()
 
     def _sign(self, claims: Claims) -> str:
         header = {"alg": "RS256", "kid": self._signs_with, "typ": "JWT"}

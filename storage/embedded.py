@@ -119,6 +119,51 @@ class EmbeddedPostgres:
         """
         self._take_lock()
         try:
+            self._run()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def ended(self) -> bool:
+        """Whether it should run, and does not: it ended by itself, or could not be restarted."""
+        return self._lock is not None and (
+            self._postmaster is None or self._postmaster.poll() is not None
+        )
+
+    def restart(self) -> None:
+        """Start it again after it has `ended`, at the same address. If that fails the directory
+        stays ours, and this may be called again.
+
+        Raises:
+            DatabaseUnavailable: as `start`; also when the cluster is not there any more.
+        """
+        if self._lock is None:
+            raise RuntimeError("it was not started")
+        self._end_postmaster()
+        if not self._cluster.exists():
+            # A new, empty one in its place would look like a loss to every device.
+            raise DatabaseUnavailable(
+                f"the database in DATA_DIR {self._given} is gone; put {self._cluster} back"
+            )
+        try:
+            self._run()
+        except BaseException:
+            self._end_postmaster()
+            raise
+
+    def stop(self) -> None:
+        """Shut down, ending open transactions; returns when PostgreSQL is gone. Idempotent."""
+        self._end_postmaster()
+        if self._short_directory is not None:
+            shutil.rmtree(self._short_directory, ignore_errors=True)
+            self._short_directory = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _run(self) -> None:
+        try:
             user = self._user()
             programs = _programs()
             for path in (programs, self._directory):
@@ -129,36 +174,26 @@ class EmbeddedPostgres:
             self._check_version()
             self._launch(programs, user)
         except OSError as error:
-            self.stop()
             raise DatabaseUnavailable(
                 f"PostgreSQL in DATA_DIR {self._given} could not be started: {error}"
             ) from error
-        except BaseException:
-            self.stop()
-            raise
 
-    def stop(self) -> None:
-        """Shut down, ending open transactions; returns when PostgreSQL is gone. Idempotent."""
-        if self._postmaster is not None:
-            # SIGINT asks for a fast shutdown. SIGQUIT drops everything: the log recovers it.
-            limits = ((signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, 5.0))
-            for number, seconds in limits:
-                self._postmaster.send_signal(number)
-                try:
-                    self._postmaster.wait(seconds)
-                    break
-                except subprocess.TimeoutExpired:
-                    log.warning("postgres.slow_stop", signal=number.name, seconds=seconds)
-            else:
-                self._postmaster.kill()
-                self._postmaster.wait()
-            self._postmaster = None
-        if self._short_directory is not None:
-            shutil.rmtree(self._short_directory, ignore_errors=True)
-            self._short_directory = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _end_postmaster(self) -> None:
+        if self._postmaster is None:
+            return
+        # SIGINT asks for a fast shutdown. SIGQUIT drops everything: the log recovers it.
+        limits = ((signal.SIGINT, self._stop_seconds), (signal.SIGQUIT, 5.0))
+        for number, seconds in limits:
+            self._postmaster.send_signal(number)
+            try:
+                self._postmaster.wait(seconds)
+                break
+            except subprocess.TimeoutExpired:
+                log.warning("postgres.slow_stop", signal=number.name, seconds=seconds)
+        else:
+            self._postmaster.kill()
+            self._postmaster.wait()
+        self._postmaster = None
 
     def _take_lock(self) -> None:
         if self._lock is not None:
@@ -235,8 +270,10 @@ class EmbeddedPostgres:
             )
         # With nobody there these are stale. PostgreSQL would believe them and refuse to start if
         # their process id belongs to another program of its user by now.
-        for name in ("postmaster.pid", _SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
-            (self._cluster / name).unlink(missing_ok=True)
+        for directory in (self._cluster, self._short_directory):
+            for name in ("postmaster.pid", _SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+                if directory is not None:
+                    (directory / name).unlink(missing_ok=True)
 
     def _create_cluster(self, programs: Path, user: OsUser) -> None:
         """Make the cluster beside its place and move it there whole, or not at all."""
@@ -262,7 +299,8 @@ class EmbeddedPostgres:
         if found != VERSION:
             raise DatabaseUnavailable(
                 f"the database in DATA_DIR {self._given} was made by PostgreSQL {found}, and "
-                f"this is PostgreSQL {VERSION}: dump it with the old version and restore it here"
+                f"this is PostgreSQL {VERSION}: run memo backup with the old version and memo "
+                "restore here"
             )
 
     def _launch(self, programs: Path, user: OsUser) -> None:
@@ -316,8 +354,9 @@ class EmbeddedPostgres:
         # A comma separates hosts in the address of a database.
         if len(path) <= _SOCKET_PATH_BYTES and b"," not in path:
             return self._cluster
-        self._short_directory = Path(tempfile.mkdtemp(prefix="memo-"))
-        user.give(self._short_directory)
+        if self._short_directory is None:
+            self._short_directory = Path(tempfile.mkdtemp(prefix="memo-"))
+            user.give(self._short_directory)
         return self._short_directory
 
 

@@ -449,7 +449,7 @@ async def test_a_token_of_a_key_rotated_in_elsewhere_is_known_here(
     def clock() -> float:
         return now
 
-    here = Tokens(await table.ensure(lambda: KEY), table.current, clock=clock)
+    here = Tokens(await table.ensure(lambda: KEY), table.current, clock=clock, ticks=clock)
     node = Door(door.pool, door.passwords, here)
     signed_in = await node.register()
     principal = await node.auth.authenticate(signed_in.access_token)

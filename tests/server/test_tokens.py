@@ -429,7 +429,7 @@ class Table:
 
 async def test_a_token_of_a_key_made_elsewhere_is_known_after_a_reload(clock: Clock) -> None:
     table = Table()
-    tokens = Tokens(table.keys, table.load, clock=clock)
+    tokens = Tokens(table.keys, table.load, clock=clock, ticks=clock)
     table.keys = [OTHER_KEY, KEY]
     elsewhere = Tokens(table.keys, clock=clock).issue_access(ADA, SESSION)[0]
     clock.now += 1
@@ -439,9 +439,20 @@ async def test_a_token_of_a_key_made_elsewhere_is_known_after_a_reload(clock: Cl
     assert tokens.verify(elsewhere).account_id == ADA.id
 
 
+async def test_a_clock_that_is_set_back_keeps_no_new_key_from_being_known(clock: Clock) -> None:
+    table = Table()
+    ticks = Clock()
+    tokens = Tokens(table.keys, table.load, clock=clock, ticks=ticks)
+    table.keys = [OTHER_KEY, KEY]
+    clock.now -= 3600
+    ticks.now += 60
+    await tokens.reload()
+    assert tokens.jwks() == Tokens(table.keys).jwks()
+
+
 async def test_made_up_keys_cost_one_read_a_second_at_most(clock: Clock) -> None:
     table = Table()
-    tokens = Tokens(table.keys, table.load, clock=clock)
+    tokens = Tokens(table.keys, table.load, clock=clock, ticks=clock)
     error = UnknownKeyError(ErrorCode.UNAUTHORIZED)
     clock.now += 0.5
     await tokens.reload(error)
@@ -454,7 +465,7 @@ async def test_made_up_keys_cost_one_read_a_second_at_most(clock: Clock) -> None
 
 async def test_a_retired_key_is_forgotten_within_a_minute(clock: Clock) -> None:
     table = Table()
-    tokens = Tokens(table.keys, table.load, clock=clock)
+    tokens = Tokens(table.keys, table.load, clock=clock, ticks=clock)
     old = tokens.issue_access(ADA, SESSION)[0]
     table.keys = [OTHER_KEY]
     clock.now += 59
