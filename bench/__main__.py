@@ -25,7 +25,7 @@ from bench.opening import LongDocument, opened_cold
 from bench.peers.peer import HOCUSPOCUS, PROGRAMS, Program
 from bench.report import Machine, Results, render
 from bench.scenarios.all import SCENARIOS
-from bench.scenarios.scenario import Scenario
+from bench.scenarios.scenario import Finding, Scenario
 from bench.server import running
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -82,8 +82,17 @@ def measure(plan: Plan) -> str:
     findings = []
     for scenario in plan.scenarios:
         print(f"{scenario.title}...", file=sys.stderr)
-        findings.append((scenario, scenario.run(plan.share)))
+        findings.append((scenario, _found(scenario, plan.share)))
     return render(Results(plan.runs, streams, standings, absent, document, findings), machine)
+
+
+def _found(scenario: Scenario, share: float) -> Finding:
+    """What a scenario finds. One that fails costs the others nothing."""
+    try:
+        return scenario.run(share)
+    except (BenchmarkFailed, TimeoutError) as error:
+        reason = str(error) or "the server did not answer in time"
+        return Finding([], f"It failed: {reason}.")
 
 
 def _standings(
