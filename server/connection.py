@@ -18,6 +18,8 @@ import structlog
 
 from protocol import frames
 from protocol.errors import CloseCode, ErrorCode, MemoError
+from protocol.events import FEED_CHANGED
+from protocol.feed import FeedChanged
 from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
 from protocol.log import Author
 from protocol.records import timestamp_of
@@ -26,6 +28,7 @@ from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
 from server.roster import Roster
 from server.tokens import Principal
+from server.turns import Turns
 from server.websocket import (
     HEARTBEAT_SECONDS,
     TURN_SECONDS,
@@ -44,6 +47,7 @@ MAX_WAITING = 1024
 # However many come back at once, a request's time begins when it has its turn, and a hello finds
 # the database free.
 MAX_RUNNING_ON_NODE = 64
+MAX_RUNNING_OF_ACCOUNT = 16
 QUEUE_SECONDS = 60.0  # for a turn
 LARGE_BYTES = 1 << 16  # of a reply that goes as it is, not copied into a message with others
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
@@ -93,7 +97,7 @@ class Lobby:
         self.roster = roster
         self.metrics = metrics
         self.version = version
-        self.turns = asyncio.Semaphore(MAX_RUNNING_ON_NODE)
+        self.turns = Turns(MAX_RUNNING_ON_NODE, MAX_RUNNING_OF_ACCOUNT)
         self.dispatcher: Dispatcher[ConnectionCall]  # set by the composition root, last
 
 
@@ -142,6 +146,7 @@ class Connection:
         self._leave_roster: Callable[[], None] | None = None
         self._backlog = Backlog()
         self.congested = False
+        self._missed_news = False  # events were let go while it was congested
 
     # Endpoint
 
@@ -168,6 +173,9 @@ class Connection:
         self._seal()
 
     def drained(self) -> None:
+        if self._missed_news and self.phase is Phase.READY:
+            self._missed_news = False
+            self._send(frames.Event(FEED_CHANGED.name, FeedChanged()))
         for subscription in tuple(self.subscriptions.values()):
             subscription.drained()
         self._start_waiting()
@@ -352,7 +360,9 @@ class Connection:
         self._handle_received()
 
     def _forward(self, message: bytes) -> None:
-        if self.phase is Phase.READY and not self.congested:
+        if self.congested:
+            self._missed_news = True
+        elif self.phase is Phase.READY:
             self.send(binary_message(message))
 
     def _session_ended(self, _: bytes) -> None:
@@ -456,7 +466,7 @@ class Connection:
         turns = self._lobby.turns
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
-                await turns.acquire()
+                await turns.acquire(self.author.account_id)
         except TimeoutError:
             busy = MemoError(ErrorCode.BUSY, "the server has more to do than it can", retry_after=5)
             self._send(refusal(request.id, busy))
@@ -464,7 +474,7 @@ class Connection:
         try:
             answer = await self._lobby.dispatcher.run(call, request)
         finally:
-            turns.release()
+            turns.release(self.author.account_id)
         # Nothing may run in between: an opened document's pushes come behind its reply.
         self._send(answer)
 

@@ -49,6 +49,7 @@ class Roster:
         self._news = news
         self._present: dict[UUID, int] = {}  # sessions, and how many connections each has
         self._told: dict[UUID, list[Receive]] = {}  # accounts, and who forwards their events
+        self._fresh: set[UUID] = set()  # accounts that came since the last look
         self._floors: tuple[int, int] | None = None
 
     def enter(
@@ -62,6 +63,7 @@ class Roster:
         if told is not None:
             ends.append(self._broker.subscribe(account_topic(account_id), told))
             self._told.setdefault(account_id, []).append(told)
+            self._fresh.add(account_id)
 
         def leave() -> None:
             for end in ends:
@@ -99,13 +101,15 @@ class Roster:
     async def check_news(self, missed: bool) -> None:
         """Remember the time; tell the devices with news if events were `missed`.
 
-        A miss is noticed late, so what changed since the last look but one counts.
+        A miss is noticed late, so what changed since the last look but one counts. Who has just
+        come may have missed some before the subscription was in force.
         """
         floor = await self._news.floor()
         since, last = self._floors or (floor, floor)
-        if missed:
+        fresh, self._fresh = self._fresh, set()
+        if whom := (self._told.keys() if missed else fresh & self._told.keys()):
             message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged()))
-            for batch in _batches(tuple(self._told)):
+            for batch in _batches(tuple(whom)):
                 for account_id in await self._news.changed(batch, since):
                     for told in tuple(self._told.get(account_id, ())):
                         told(message)

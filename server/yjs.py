@@ -172,6 +172,7 @@ class YjsConnection:
         self._leave_if_done()
 
     def tick(self, now: float) -> None:
+        self._opening = None  # who asks this late is answered from the log
         principal = self._principal
         if principal is not None and now > principal.expires_at + EXPIRY_GRACE_SECONDS:
             self._socket.close(CloseCode.UNAUTHORIZED, ErrorCode.TOKEN_EXPIRED.value)

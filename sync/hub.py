@@ -51,6 +51,7 @@ class Hub:
         self._leave: dict[Room, Callable[[], None]] = {}  # what ends hearing of other nodes
         self._committer = Committer(log, observer, tasks)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
+        self._deleted_meanwhile: set[UUID] = set()  # while they were being opened
         self._writing: set[asyncio.Task[bool]] = set()
         self._channels = count(1)
         self._end_deleted = broker.subscribe("deleted", self._deleted)
@@ -94,9 +95,9 @@ class Hub:
                 after = 0
             content = await room.content(after)
         finally:
-            room.pins -= 1
-            if not room.busy:
-                self._idle(room)
+            self._unpin(room)
+        if room.ended:
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
         return Opening(room.subscribe(subscriber, may_write(role), content.offset), content)
 
     async def content(self, document_id: UUID) -> Content:
@@ -110,28 +111,36 @@ class Hub:
         Raises:
             MemoError: `gone`, `forbidden`; whatever `make` raises.
         """
+        room = await self._room(document_id)
+        room.pins += 1
+        try:
+            await room.writing.acquire()
+        except BaseException:
+            self._unpin(room)
+            raise
         # A caller that goes away must not release the room to the next writer, who would make
         # an update of the same clocks, while this one's commit is under way.
-        writing = asyncio.get_running_loop().create_task(self._write(document_id, author, make))
+        writing = asyncio.get_running_loop().create_task(self._write(room, author, make))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         return await outlived(writing)
 
-    async def _write(self, document_id: UUID, author: Author, make: Make) -> bool:
-        room = await self._room(document_id)
-        room.pins += 1
+    async def _write(self, room: Room, author: Author, make: Make) -> bool:
         try:
-            async with room.writing:
-                content = await self.content(document_id)
-                payload, projection = await make(content.payloads)
-                if payload is None:
-                    return True
-                offset = await room.write(author, payload, projection, content.offset)
-                return offset == content.offset + 1
+            content = await self.content(room.document_id)
+            payload, projection = await make(content.payloads)
+            if payload is None:
+                return True
+            offset = await room.write(author, payload, projection, content.offset)
+            return offset == content.offset + 1
         finally:
-            room.pins -= 1
-            if not room.busy:
-                self._idle(room)
+            room.writing.release()
+            self._unpin(room)
+
+    def _unpin(self, room: Room) -> None:
+        room.pins -= 1
+        if not room.busy:
+            self._idle(room)
 
     def announce_deleted(self, document_id: UUID) -> None:
         """The document was deleted: its channels end on every node."""
@@ -146,7 +155,10 @@ class Hub:
             room.tail.know(head)
 
     def _deleted(self, message: bytes) -> None:
-        room = self.rooms.pop(UUID(bytes=message), None)
+        document_id = UUID(bytes=message)
+        if document_id in self._opening:
+            self._deleted_meanwhile.add(document_id)
+        room = self.rooms.pop(document_id, None)
         if room is not None:
             room.end(MemoError(ErrorCode.GONE, "this memory has been deleted"))
             self._forget(room)
@@ -176,10 +188,13 @@ class Hub:
             if standing is None or standing.deleted:
                 raise MemoError(ErrorCode.GONE, "this memory has been deleted")
             state = await load_state(standing, self._workers)
+            if document_id in self._deleted_meanwhile:
+                raise MemoError(ErrorCode.GONE, "this memory has been deleted")
             room = self._make(document_id, standing, state)
             if leave is not None:
                 self._leave[room] = self._broker.subscribe(topic, room.hear)
         finally:
+            self._deleted_meanwhile.discard(document_id)
             if leave is not None:
                 leave()
         for message in early:

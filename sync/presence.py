@@ -6,7 +6,7 @@ changed once in a while, so however fast cursors move, what waits to be sent is 
 client.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -152,14 +152,13 @@ class Presence(Generic[Owner]):
         """Everyone's state, for one who joins; None when nobody is here."""
         return encode(self._states.items()) if self._states else None
 
-    def local(self) -> bytes | None:
-        """The states of this node's connections; None if they show none."""
-        states = [
+    def local(self) -> list[tuple[int, State]]:
+        """The states of this node's connections."""
+        return [
             (client, state)
             for client, state in self._states.items()
             if self._owners[client] not in self._nodes
         ]
-        return encode(states) if states else None
 
 
 def decode(payload: bytes) -> dict[int, State]:
@@ -191,6 +190,21 @@ def decode(payload: bytes) -> dict[int, State]:
             ErrorCode.MALFORMED_AWARENESS, f"not an awareness update: {error}"
         ) from None
     return states
+
+
+def pieces(states: Iterable[tuple[int, State]]) -> Iterator[bytes]:
+    """The awareness updates that carry these states, each small enough for `decode`."""
+    part: list[tuple[int, State]] = []
+    size = 0
+    for client, state in states:
+        weight = len(state[1]) + 32
+        if part and size + weight > MAX_BYTES:
+            yield encode(part)
+            part, size = [], 0
+        part.append((client, state))
+        size += weight
+    if part:
+        yield encode(part)
 
 
 def encode(states: Iterable[tuple[int, State]]) -> bytes:

@@ -1,14 +1,14 @@
 """Shows the presence of a room's devices to each other, many states in one message."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from protocol.errors import MemoError
 from sync import announcement
 from sync import presence as awareness
 from sync.interfaces import Observer, Wire
-from sync.presence import Presence
+from sync.presence import Presence, State
 from sync.subscription import Subscription
 
 INTERVAL = 0.05  # seconds that changes are gathered for, at least,
@@ -85,9 +85,7 @@ class Relay:
 
     def arrived(self) -> None:
         """Another node has opened the document: tell it who is here."""
-        states = self._presence.local()
-        if states is not None:
-            self._tell(states)
+        self._tell(self._presence.local())
 
     def heard(self, message: announcement.Presence) -> None:
         """Another node tells who is there."""
@@ -102,10 +100,11 @@ class Relay:
             self._schedule()
         self._renew_later()
 
-    def _tell(self, states: bytes) -> None:
+    def _tell(self, states: Iterable[tuple[int, State]]) -> None:
         if self._announce is not None:
-            self._announce(announcement.encode(announcement.Presence(self._name, states)))
-            self._renew_later()
+            for piece in awareness.pieces(states):
+                self._announce(announcement.encode(announcement.Presence(self._name, piece)))
+                self._renew_later()
 
     def _renew_later(self) -> None:
         if self._renewal is None:
@@ -115,9 +114,7 @@ class Relay:
     def _renew(self) -> None:
         """Tell the other nodes that what has not changed is still so; forget those that do not."""
         self._renewal = None
-        states = self._presence.local()
-        if states is not None:
-            self._tell(states)
+        self._tell(self._presence.local())
         now = asyncio.get_running_loop().time()
         for name, node in tuple(self._nodes.items()):
             if now - node.heard_at > FORGET_SECONDS:
@@ -144,8 +141,7 @@ class Relay:
     def _send(self) -> None:
         self._timer = None
         changes = self._presence.take_changes()
-        if changes.local:
-            self._tell(awareness.encode(changes.local.items()))
+        self._tell(changes.local.items())
         payload = awareness.encode(changes.states.items())
         owner = next(iter(changes.owners)) if len(changes.owners) == 1 else None
         receivers = [each for each in self._subscriptions if each is not owner]

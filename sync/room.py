@@ -36,7 +36,7 @@ from sync.state import State
 from sync.submission import Delivery, Judgement, Submission
 from sync.subscription import Subscription
 from sync.tail import Tail
-from sync.tasks import Tasks, outlived
+from sync.tasks import Shared, Tasks
 from sync.update import MalformedUpdate, Update, scan
 from sync.worker import WorkerPool
 
@@ -97,10 +97,16 @@ class Room:
         self._held = Holding(hold_seconds, self._admit, self._rested)
         # Not None while the state is being read again: what arrives meanwhile.
         self._waiting: list[Submission] | None = None
-        self._contents: dict[int, asyncio.Task[Content]] = {}
+        self._contents: dict[int, Shared[Content]] = {}
+        self._setback = 0.0  # seconds to wait before the next try, after one of unknown outcome
         self._meanwhile: list[Update] = []  # and what other nodes wrote
         self._scanning = Scanning(
-            tasks, self._read, self._submit, self._answer_refusal, self._rested
+            tasks,
+            read=self._read,
+            submit=self._submit,
+            refuse=self._answer_refusal,
+            failed=lambda error: observer.failed("scan", document_id, error),
+            done=self._rested,
         )
 
     @property
@@ -199,10 +205,13 @@ class Room:
         reading = self._contents.get(after)
         if reading is None:
             loop = asyncio.get_running_loop()
-            reading = loop.create_task(self._read_content(after))
+            reading = Shared(loop.create_task(self._read_content(after)))
             self._contents[after] = reading
-            reading.add_done_callback(lambda _: self._contents.pop(after))
-        return await outlived(reading)
+        try:
+            return await reading.result()
+        finally:
+            if reading.unwanted and self._contents.get(after) is reading:
+                del self._contents[after]
 
     async def _read_content(self, after: int) -> Content:
         return Content(after, *await self.log.content(self.document_id, after))
@@ -365,7 +374,7 @@ class Room:
 
     def take(self) -> Sequence[Submission]:
         """The queue, for the committer, which answers with `settle`, `put_back` or `recover`."""
-        if self._in_flight or self._waiting is not None:
+        if self._in_flight or self._waiting is not None or self.tail.overdue:
             return ()
         self._in_flight = tuple(self._queue)
         self._queue.clear()
@@ -389,6 +398,7 @@ class Room:
                     run = []
                 if not run:
                     first = result.offset
+                    self._setback = 0.0
                 run.append(Delivery(submission.payload, submission))
                 continue
             sound = False
@@ -407,7 +417,7 @@ class Room:
             self.observer.known(len(rest))
             for submission in rest:
                 self._settle_known(submission)
-        self._continue()
+        self.go_on()
 
     def put_back(self) -> None:
         """Nothing was committed and nothing refused: what was taken heads the queue again."""
@@ -418,9 +428,12 @@ class Room:
     def recover(self) -> None:
         """It is unknown what became of what was taken: the log tells."""
         taken, self._in_flight = self._in_flight, ()
+        # A database that reads and does not write would be asked again and again.
+        self._setback = min(self._setback * 2 or _FIRST_RETRY, _LAST_RETRY)
         self._recover(list(taken))
 
-    def _continue(self) -> None:
+    def go_on(self) -> None:
+        """Commit what waits, or rest."""
         if self._queue:
             self._wake(self)
         elif not self.busy:
@@ -515,6 +528,14 @@ class Room:
                 receivers += 1
         return receivers * len(payloads)
 
+    def passed(self, offset: int, submission: Submission) -> None:
+        """An update of this node was shown as if it were another's: answer its sender."""
+        if submission.subscription is None:
+            _finish(submission, offset)
+        else:
+            submission.subscription.subscriber.released(len(submission.payload))
+            submission.subscription.settle(submission.client_seq, offset)
+
     def skip(self) -> None:
         """Rows that were not shown are trimmed: a snapshot has them, which an opening brings."""
         for subscription in tuple(self.subscriptions):
@@ -535,6 +556,8 @@ class Room:
         self.tasks.start(self._restore(again))
 
     async def _restore(self, again: Sequence[Submission]) -> None:
+        if self._setback:
+            await asyncio.sleep(self._setback)
         delay = _FIRST_RETRY
         while True:
             try:
@@ -560,6 +583,10 @@ class Room:
             self._state, self._owners = state, dict(standing.clients)
             for update in self._meanwhile:
                 state.add(update)
+            if again:
+                # Some of these may be in the log, and no one has said so.
+                self.tail.announce_head()
+                self._committed(self)
             for submission in again:
                 if submission.subscription is not None and submission.subscription.refusing:
                     self._refuse(submission, closed())
@@ -567,7 +594,7 @@ class Room:
                     self._admit(submission)
             self._held.retry()
         self._meanwhile.clear()
-        self._continue()
+        self.go_on()
         self.tail.advance()
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from protocol.errors import MemoError
+from protocol.errors import ErrorCode, MemoError
 from protocol.log import Standing
 from sync.document import hold
 from sync.refusals import closed, malformed
@@ -27,12 +27,20 @@ class Scanning:
     that its updates are admitted in their order. `done` is called when one has nothing more."""
 
     def __init__(
-        self, tasks: Tasks, read: Read, submit: Submit, refuse: Refuse, done: Callable[[], None]
+        self,
+        tasks: Tasks,
+        *,
+        read: Read,
+        submit: Submit,
+        refuse: Refuse,
+        failed: Callable[[BaseException], None],
+        done: Callable[[], None],
     ) -> None:
         self._tasks = tasks
         self._read = read
         self._submit = submit
         self._refuse = refuse
+        self._failed = failed
         self._done = done
         self._waiting: dict[Subscription, deque[tuple[int, bytes]]] = {}
 
@@ -62,6 +70,10 @@ class Scanning:
                     self._refuse(subscription, client_seq, len(payload), malformed(error))
                 except MemoError as error:
                     self._refuse(subscription, client_seq, len(payload), error)
+                except Exception as error:  # noqa: BLE001 (an answer is owed for each update)
+                    self._failed(error)
+                    internal = MemoError(ErrorCode.INTERNAL)
+                    self._refuse(subscription, client_seq, len(payload), internal)
                 else:
                     if subscription.refusing:
                         self._refuse(subscription, client_seq, len(payload), closed())

@@ -90,6 +90,8 @@ class Subscription:
             submission = run[0].submission
             last = offset + len(run) - 1
             if submission is not None and submission.subscription is self:
+                if self.position < offset - 1:
+                    self.fall_behind()
                 if self.lagging:
                     self._own.add(offset)
                 else:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from protocol.errors import MemoError
 from sync import announcement
 from sync.announcement import Commit
 from sync.interfaces import Log, Observer
-from sync.submission import Delivery
+from sync.submission import Delivery, Submission
 from sync.tasks import Tasks
 from sync.update import MalformedUpdate, Update, scan
 
@@ -45,6 +44,12 @@ class Following(Protocol):
     def show(self, first: int, deliveries: Sequence[Delivery]) -> None:
         """Show the next of the log to everyone who is here."""
 
+    def passed(self, offset: int, submission: Submission) -> None:
+        """An update of this node was shown as if it were another's: answer its sender."""
+
+    def go_on(self) -> None:
+        """What waited for a gap may go on."""
+
     def skip(self) -> None:
         """Rows that were not shown are trimmed: only an opening brings them."""
 
@@ -64,6 +69,7 @@ class Tail:
     ) -> None:
         self.head = head
         self.announce: Callable[[bytes], None] | None = None  # to other nodes, if there are any
+        self.overdue = False  # a gap waits for a commit to land: no other goes before it is read
         self._room = room
         self._epoch = epoch
         self._log = log
@@ -92,6 +98,12 @@ class Tail:
             )
         self._line_up((first, deliveries))
 
+    def announce_head(self) -> None:
+        """Tell the other nodes how far the log reaches, after a commit of unknown outcome."""
+        if self.announce is not None and self.head:
+            commit = Commit(self._epoch, self.head - 1, self.head, [])
+            self.announce(announcement.encode(commit))
+
     def heard(self, commit: Commit) -> None:
         """Another node committed updates."""
         if commit.epoch != self._epoch or commit.offset <= self.head:
@@ -119,18 +131,25 @@ class Tail:
             first, deliveries = self._early.pop(0)
             if deliveries[0].submission is None:
                 self._early_bytes -= sum(len(delivery.payload) for delivery in deliveries)
-            deliveries = deliveries[self.head + 1 - first :]
-            if deliveries:
-                self._show(deliveries)
+            behind = self.head + 1 - first
+            for offset, delivery in enumerate(deliveries[:behind], first):
+                if delivery.submission is not None:
+                    self._room.passed(offset, delivery.submission)
+            if deliveries[behind:]:
+                self._show(deliveries[behind:])
         if self.complete:
+            waited = self.overdue or self._gap_since is not None
+            self.overdue = False
             self._gap_since = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            if waited:
+                self._room.go_on()
         elif self._timer is None and not self._reading.locked() and not self._room.committing:
             self._gap_since = self._gap_since or time.perf_counter()
             # What is announced without its bytes has to be read anyway.
-            self._read_in(GAP_SECONDS if self._early else 0)
+            self._read_in(GAP_SECONDS if self._early and not self.overdue else 0)
 
     async def reach(self, offset: int) -> None:
         """Show everything up to `offset`, which the log has.
@@ -166,7 +185,11 @@ class Tail:
 
     def _begin_reading(self) -> None:
         self._timer = None
-        if not (self.complete or self._room.committing or self._reading.locked()):
+        if self.complete or self._reading.locked():
+            return
+        if self._room.committing:
+            self.overdue = True
+        else:
             self._tasks.start(self._repair())
 
     async def _repair(self) -> None:
@@ -178,10 +201,13 @@ class Tail:
                 while not (self.complete or self._room.committing):
                     await self._read(self._early[0][0] - 1 if self._early else self._known)
                     self.advance()
-        except MemoError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, acks wait behind the gap)
             self._observer.failed("repair", self._room.document_id, error)
             if self._timer is None and not self.complete:
                 self._read_in(RETRY_SECONDS)
+            # Commits go on while the log cannot be read.
+            self.overdue = False
+            self._room.go_on()
             return
         if self.complete and since is not None:
             self._observer.repaired(time.perf_counter() - since)
@@ -199,7 +225,7 @@ class Tail:
             deliveries = deliveries[self.head - after :]
             if deliveries:
                 self._show(deliveries)
-        elif self.head == after:
+        elif self.head == after and not self._room.committing:  # else once that has landed
             self.head = up_to
             self._room.skip()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -36,6 +36,29 @@ class Tasks:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=timeout)
+
+
+class Shared(Generic[T]):
+    """A task whose result several wait for. It ends when nobody does any more."""
+
+    def __init__(self, task: asyncio.Task[T]) -> None:
+        self._task = task
+        self._waiting = 0
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for it now."""
+        return not self._waiting
+
+    async def result(self) -> T:
+        """What the task returns or raises."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._task.cancel()
 
 
 async def outlived(task: asyncio.Task[T]) -> T:

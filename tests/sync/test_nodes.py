@@ -15,6 +15,7 @@ from protocol.log import Author, Snapshot
 from sync import announcement, presence
 from sync.announcement import Commit
 from sync.document import merge
+from sync.lib0 import read_bytes, read_uint
 from tests.rows import delete_memory
 from tests.sync.cluster import Network
 from tests.sync.doubles import SECONDS, Device, Gate, Node, outage, running
@@ -315,6 +316,81 @@ async def test_nodes_that_write_one_document_show_all_the_same_whatever_is_lost(
     assert len({device.content() for device in devices}) == 1
 
 
+async def test_a_gap_goes_before_the_next_commit_of_a_busy_room(
+    cluster: Cluster, memory: UUID, ada: Author
+) -> None:
+    """However many updates wait here: acks of this node would wait behind the gap for ever."""
+    _, writer, there, reader = await two(cluster, memory, ada)
+    cluster.network.fate = commits_only(losing(0))  # type: ignore[assignment]
+    await writer.ack(writer.submit(writer.type("a")))
+    sent = 0
+    there_log = there.log
+
+    async def keep_busy() -> None:
+        # While a commit is under way another update comes, so the room is never at rest.
+        nonlocal sent
+        if sent < 60 and not there.watcher.counts["repaired"]:
+            sent += 1
+            reader.submit(reader.type("b"))
+            there_log.before["commit"] = keep_busy
+            await asyncio.sleep(0.005)
+
+    there_log.before["commit"] = keep_busy
+    reader.submit(reader.type("b"))
+    await there.watcher.until("repaired")
+    assert sent < 60
+    await reader.reach(there.room(memory).head)
+
+
+async def test_what_is_trimmed_while_a_commit_is_under_way_costs_nothing_but_an_opening(
+    cluster: Cluster, memory: UUID, ada: Author
+) -> None:
+    here, writer, there, reader = await two(cluster, memory, ada)
+    cluster.network.fate = commits_only(losing(0))  # type: ignore[assignment]
+    for _ in range(2):
+        await writer.ack(writer.submit(writer.type("a")))
+    payload, state = merge(None, None, [row for _, row in await here.log.read(memory, 0)])
+    assert await here.log.save_snapshot(memory, Snapshot(2, payload, state))
+    await here.log.trim(memory, 2, [])
+    reading, committing = Gate(), Gate()
+    there.log.after["read"] = reading
+    there.log.after["commit"] = committing
+    await reading.arrival()  # the repair has found that the rows are gone
+    reader.submit(reader.type("b"))
+    await committing.arrival()
+    reading.open()
+    await there.log.news.until(lambda: not there.log.after)
+    committing.open()
+    await reader.news.until(lambda: reader.losses and not reader.unreleased)
+    assert reader.pushed == []
+    again = Device(ada, "again")
+    await again.open(there.hub, memory)
+    await again.reach(3)
+    await writer.reach(3)
+    assert again.content() == writer.content()
+    assert await again.ack(again.submit(again.type("c"))) == 4
+
+
+async def test_a_room_whose_last_device_leaves_in_a_gap_is_let_go(
+    cluster: Cluster, memory: UUID, ada: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.hub.LINGER_SECONDS", 0.05)
+    _, writer, there, reader = await two(cluster, memory, ada)
+    cluster.network.fate = commits_only(losing(0))  # type: ignore[assignment]
+    gate = Gate()
+    there.log.before["read"] = gate
+    for _ in range(2):
+        await writer.ack(writer.submit(writer.type("a")))
+    await gate.arrival()
+    reader.subscription.close()
+    await asyncio.sleep(0.1)  # longer than it would linger, were it at rest
+    assert memory in there.hub.rooms
+    gate.open()
+    async with asyncio.timeout(SECONDS):
+        while memory in there.hub.rooms:  # noqa: ASYNC110 (nobody is told)
+            await asyncio.sleep(0.005)
+
+
 # Presence
 
 
@@ -323,10 +399,14 @@ def cursor(client: int, clock: int, state: bytes = b'{"at":1}') -> bytes:
 
 
 def seen(device: Device) -> dict[int, bytes]:
+    """The newest state of each client. What a node shows its own devices may be of any size."""
     states: dict[int, bytes] = {}
     for payload in device.presence:
-        for client, (_, state) in presence.decode(payload).items():
-            states[client] = state
+        clients, at = read_uint(payload, 0)
+        for _ in range(clients):
+            client, at = read_uint(payload, at)
+            _, at = read_uint(payload, at)
+            states[client], at = read_bytes(payload, at)
     return states
 
 
@@ -376,3 +456,17 @@ async def test_a_client_that_moves_to_another_node_is_shown_from_there(
     reader.subscription.send_awareness(cursor(1, 9, b'{"at":9}'))
     moved.subscription.send_awareness(cursor(1, 10, b'{"at":10}'))
     await reader.news.until(lambda: seen(reader) == {1: b'{"at":10}'})
+
+
+async def test_more_presence_than_one_message_holds_reaches_other_nodes(
+    cluster: Cluster, memory: UUID, ada: Author
+) -> None:
+    _, writer, _, reader = await two(cluster, memory, ada)
+    large = b'"' + b"x" * 8000 + b'"'
+    others = [Device(ada, f"other {number}") for number in range(3)]
+    here = writer.subscription.room
+    for number, device in enumerate([writer, *others]):
+        device.subscription = here.subscribe(device, can_write=True, position=here.head)
+        for client in range(16):
+            device.subscription.send_awareness(cursor(100 * number + client, 1, large))
+    await reader.news.until(lambda: len(seen(reader)) == 64)
