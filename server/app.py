@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 import uvicorn
@@ -64,6 +64,7 @@ from sync.watch import Watch
 from sync.worker import WorkerPool
 
 CONSOLE = Path(__file__).parent / "web" / "dist"
+KEPT_CONNECTIONS = 4  # what a node at rest needs at once
 COMMIT_CONNECTIONS = 5  # the common commit, and those that go alone beside it
 LAST_REQUEST_SECONDS = 0.1  # for a request of who has just connected, when the server stops
 DRAIN_SECONDS = 8  # for connections to finish what is under way then
@@ -91,7 +92,7 @@ class App:
         given_key = read_key(settings.jwt_private_key) if settings.jwt_private_key else None
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(address(settings))
-            pool = await stack.enter_async_context(pooled(url))
+            pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
             shared = settings.redis_url is not None
@@ -145,6 +146,7 @@ class App:
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
 
+            await _warm_up(log, accounts, feed)
             stack.push_async_callback(tasks.cancel)
             hub.start()
             stack.push_async_callback(hub.stop)
@@ -263,6 +265,21 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         return
     async with RedisBroker.connected(settings.redis_url) as broker:
         yield broker
+
+
+async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> None:
+    """Have the connections that are kept learn what a hello and an opening ask, so that the first
+    device does not wait for it."""
+    nobody = uuid4()
+
+    async def ask() -> None:
+        await accounts.standing(nobody)
+        await feed.cursor()
+        await log.role(nobody, nobody)
+        await log.standing(nobody)
+        await log.content(nobody, 0)
+
+    await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
 async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:

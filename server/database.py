@@ -42,14 +42,16 @@ async def opened(
 
 
 @asynccontextmanager
-async def pooled(url: str, *, size: int = 10, wait: float = 10.0) -> AsyncIterator[asyncpg.Pool]:
-    """A pool of at most `size` connections. A database that is still starting is waited for,
+async def pooled(
+    url: str, *, size: int = 10, kept: int = 2, wait: float = 10.0
+) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of at most `size` connections, `kept` of which are open from now on. A database that is still starting is waited for,
     `wait` seconds.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached.
     """
-    pool = await connect(url, min_size=min(size, 2), max_size=size, wait=wait)
+    pool = await connect(url, min_size=min(size, kept), max_size=size, wait=wait)
     try:
         yield pool
     finally:
@@ -116,6 +118,9 @@ async def _keep(embedded: EmbeddedPostgres) -> None:
             await _to_the_end(embedded.restart)
         except DatabaseUnavailable as error:
             log.error("the embedded database could not be started", reason=str(error))  # noqa: TRY400 (one line)
+        except Exception:
+            # Whatever it is: without the next try there would be no database any more.
+            log.exception("the embedded database could not be started")
         else:
             log.info("the embedded database runs again")
 

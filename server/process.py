@@ -100,7 +100,7 @@ class Process:
         """Return when it takes requests; its metrics are found under its number from then on.
 
         Raises:
-            NotReady: it ended, or took too long and was ended.
+            NotReady: it ended; or took too long, or its metrics cannot be kept, and was ended.
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -113,7 +113,12 @@ class Process:
             await self.ended()
             reason = line.decode(errors="replace") or f"{self.end}; the log says more"
             raise NotReady(reason, self._process.returncode)
-        self._place.rename(self._place.with_suffix(SUFFIX))
+        try:
+            self._place.rename(self._place.with_suffix(SUFFIX))
+        except OSError as error:
+            self.kill()
+            await self.ended()
+            raise NotReady(f"its metrics could not be made known: {error}") from error
 
     async def ended(self) -> None:
         """Return when the process is gone."""

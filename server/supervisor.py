@@ -195,7 +195,13 @@ class Supervisor:
             return
         if not (self._was_ready and any(slot.process for slot in self._slots)):
             raise WorkersFailed(f"workers could not be started, {STARTS} times in a row: {error}")
-        self._listeners.withdraw(slot.number)
+        try:
+            self._listeners.withdraw(slot.number)
+        except OSError as refusal:
+            # The next start that fails tries again; the other workers go on.
+            logger.error(  # noqa: TRY400 (one line)
+                "a worker's socket could not be withdrawn", worker=slot.number, reason=str(refusal)
+            )
 
     async def _start(self, number: int) -> Process:
         """A process that takes requests.

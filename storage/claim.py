@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import structlog
 
-from storage.postgres import DatabaseUnavailable
+from storage.postgres import KEEPALIVES, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ class Claim:
             self._url,
             timeout=CONNECT_SECONDS,
             command_timeout=CONNECT_SECONDS,
-            server_settings={"application_name": "memo node"},
+            server_settings={"application_name": "memo node", **KEEPALIVES},
         )
         name = "pg_try_advisory_lock_shared" if self._shared else "pg_try_advisory_lock"
         made: bool = await connection.fetchval(f"SELECT {name}($1)", _LOCK)

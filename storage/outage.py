@@ -15,12 +15,14 @@ _OUTAGES = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or a disk that an operator protects
 )
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """What is done within meets `unavailable` when the database is away, full or shutting down.
+    """What is done within meets `unavailable` when the database is away, full, read-only or
+    shutting down.
 
     Whether a commit under way happened is then unknown. Any other error means that the
     statement was refused and nothing of it happened.

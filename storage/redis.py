@@ -49,7 +49,8 @@ class RedisBroker:
     """One node's end. Use as `async with RedisBroker.connected(url) as broker`.
 
     What is published reaches the subscribers of this node at once and directly, those of others
-    through Redis. Subscribers must not raise.
+    through Redis. Subscribers must not raise: the error of one is the publisher's on this node, and
+    logged on another.
     """
 
     shared = True
@@ -80,7 +81,8 @@ class RedisBroker:
         self._filled = asyncio.Event()  # there is something to publish
         self._heard_at = 0.0
         self._missed: list[Callable[[], None]] = []
-        self.up = False
+        self._connected = False
+        self.up = False  # connected, and all subscriptions of that moment in force
         self.dropped = 0
         self.subscribe(_MISSED, self._other_missed)
 
@@ -126,7 +128,8 @@ class RedisBroker:
         Returns the call that ends it."""
         receivers = self._topics.setdefault(topic, [])
         if not receivers:
-            self._unconfirmed[topic] = self._unconfirmed.get(topic, 0) + 1
+            if self._connected:
+                self._unconfirmed[topic] = self._unconfirmed.get(topic, 0) + 1
             self._command("SUBSCRIBE", topic)
         receivers.append(receive)
 
@@ -237,14 +240,16 @@ class RedisBroker:
     def _begin(self) -> None:
         """Connected: subscribe to all that is wanted; when that is done, everyone is to look."""
         self._heard_at = asyncio.get_running_loop().time()
-        self._commands.clear()
+        self._connected = True
         self._unconfirmed = dict.fromkeys(self._topics, 1)
         # The last to be answered: by then all others are in force.
         for topic in (*(self._topics.keys() - {_MISSED}), _MISSED):
             self._command("SUBSCRIBE", topic)
 
     def _end(self) -> None:
-        self.up = False
+        self._connected = self.up = False
+        self._commands.clear()
+        self._unconfirmed.clear()
         self.dropped += len(self._outbox) + self._sending
         self._sending = 0
         self._outbox.clear()
@@ -256,8 +261,9 @@ class RedisBroker:
         self._joining.clear()
 
     def _command(self, name: str, topic: str) -> None:
-        self._commands.append((name, topic))
-        self._wakened.set()
+        if self._connected:  # if not, `_begin` will say all that is wanted by then
+            self._commands.append((name, topic))
+            self._wakened.set()
 
     async def _subscribe(self, connection: AbstractConnection) -> None:
         """Say what is subscribed to and what no more, in order."""
@@ -287,7 +293,11 @@ class RedisBroker:
                 if not data.startswith(node):
                     message = data[_NODE_BYTES:]
                     for receive in tuple(self._topics.get(topic, ())):
-                        receive(message)
+                        try:
+                            receive(message)
+                        except Exception:
+                            # It is one subscriber's, and no reason to leave Redis.
+                            log.exception("redis.receiver_failed", topic=topic)
             elif kind == b"subscribe":
                 self._confirm(topic)
 
@@ -344,7 +354,10 @@ class RedisBroker:
 
     def _look(self) -> None:
         for call in self._missed:
-            call()
+            try:
+                call()
+            except Exception:
+                log.exception("redis.receiver_failed")
 
 
 def place(url: str) -> str:

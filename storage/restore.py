@@ -29,6 +29,8 @@ _UNCLAIM = "DELETE FROM document_clients WHERE account_id IS NULL"
 _END_SESSIONS = """
 UPDATE sessions SET ended_at = now(), ended_reason = 'backup restored' WHERE ended_at IS NULL
 """
+# One that was retired since, as it had leaked, must not verify again. The next start makes one.
+_FORGET_KEYS = "DELETE FROM signing_keys"
 
 
 async def restore(
@@ -80,6 +82,7 @@ async def restore(
                 await connection.execute(_UNCLAIM)
                 if not keep_sessions:
                     await connection.execute(_END_SESSIONS)
+                    await connection.execute(_FORGET_KEYS)
             await connection.execute("ANALYZE", timeout=LIMIT_SECONDS)
     return strange
 

@@ -73,6 +73,24 @@ UNION ALL (
 """
 
 
+# Times need not ascend with the offsets: nothing behind a row that stays may go.
+_TRIMMABLE = """
+SELECT log_offset, payload, account_id, device_id, written_at FROM (
+    SELECT *, sum(length(payload)) OVER (ORDER BY log_offset) - length(payload) AS before
+    FROM (
+        SELECT u.log_offset, u.payload, u.account_id, u.device_id, u.written_at
+        FROM document_updates u JOIN document_snapshots s USING (document_id)
+        WHERE u.document_id = $1 AND u.log_offset <= s.log_offset
+            AND u.log_offset < coalesce((
+                SELECT min(log_offset) FROM document_updates
+                WHERE document_id = $1 AND written_at >= now() - make_interval(secs => $2)
+            ), s.log_offset + 1)
+        ORDER BY u.log_offset LIMIT 2000
+    ) AS next
+) AS weighed WHERE before < $3 ORDER BY log_offset
+"""
+
+TRIM_BYTES = 8 << 20  # of payloads read at once to be trimmed; a single row may be larger
 ROW_BYTES = 80  # that a row takes beside its payload, its index included
 
 
@@ -189,21 +207,7 @@ class UpdateLog:
         return bool(status.endswith(" 1"))
 
     async def trimmable(self, document_id: UUID, older_than_seconds: float) -> list[Row]:
-        # Times need not ascend with the offsets: nothing behind a row that stays may go.
-        rows = await self._pool.fetch(
-            """
-            SELECT u.log_offset, u.payload, u.account_id, u.device_id, u.written_at
-            FROM document_updates u JOIN document_snapshots s USING (document_id)
-            WHERE u.document_id = $1 AND u.log_offset <= s.log_offset
-                AND u.log_offset < coalesce((
-                    SELECT min(log_offset) FROM document_updates
-                    WHERE document_id = $1 AND written_at >= now() - make_interval(secs => $2)
-                ), s.log_offset + 1)
-            ORDER BY u.log_offset LIMIT 2000
-            """,
-            document_id,
-            older_than_seconds,
-        )
+        rows = await self._pool.fetch(_TRIMMABLE, document_id, older_than_seconds, TRIM_BYTES)
         return [Row(*row) for row in rows]
 
     async def trim(self, document_id: UUID, up_to: int, authorship: Sequence[Authorship]) -> None:

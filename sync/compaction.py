@@ -6,13 +6,15 @@ integrated them, only past that age, and who wrote what is kept when they go.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from protocol.log import Authorship, Row, Snapshot
 from sync.document import merge
 from sync.interfaces import Log, Observer
 from sync.room import ROW_WEIGHT, Room
+from sync.scanning import SCAN_INLINE_BYTES
 from sync.tasks import Tasks
 from sync.update import scan
 from sync.worker import WorkerPool
@@ -110,17 +112,43 @@ class Compactor:
             await self._log.trim(document_id, rows[-1].offset, authorship)
 
     async def _sweep(self) -> None:
+        unfolded = partial(
+            self._log.unfolded,
+            self._retention,
+            SWEEP_LIMIT,
+            least=MIN_REST_BYTES,
+            share=REST_SHARE,
+        )
+        overgrown = partial(self._log.overgrown, self._retention, SWEEP_LIMIT)
         while True:
-            try:
-                for document_id in await self._log.unfolded(
-                    self._retention, SWEEP_LIMIT, least=MIN_REST_BYTES, share=REST_SHARE
-                ):
-                    await self.compact(document_id)
-                for document_id in await self._log.overgrown(self._retention, SWEEP_LIMIT):
-                    await self.trim(document_id)
-            except Exception as error:  # noqa: BLE001 (the next sweep finds the same documents)
-                self._observer.failed("trimming", None, error)
+            await self._each("compaction", unfolded, self.compact)
+            await self._each("trimming", overgrown, self.trim)
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _each(
+        self,
+        what: str,
+        find: Callable[[], Awaitable[Sequence[UUID]]],
+        work: Callable[[UUID], Awaitable[object]],
+    ) -> None:
+        """Do the work for each document found. One that fails costs the others nothing, and the
+        next sweep finds it again."""
+        try:
+            found = await find()
+        except Exception as error:  # noqa: BLE001 (the next sweep asks again)
+            self._observer.failed(what, None, error)
+            return
+        for document_id in found:
+            async with self._turns:
+                if document_id in self._running:
+                    continue  # a room's own compaction is at it, and trims too
+                self._running.add(document_id)
+                try:
+                    await work(document_id)
+                except Exception as error:  # noqa: BLE001 (the log is whole without)
+                    self._observer.failed(what, document_id, error)
+                finally:
+                    self._running.discard(document_id)
 
 
 def overgrowth(snapshot_bytes: int) -> float:
@@ -129,8 +157,9 @@ def overgrowth(snapshot_bytes: int) -> float:
 
 
 def remains(snapshot_bytes: int) -> float:
-    """The weight of a tail that may stay when a document is let go."""
-    return max(MIN_REST_BYTES, REST_SHARE * snapshot_bytes)
+    """The weight of a tail that may stay when a document is let go. Who opens it next has it read
+    at once, not in a worker."""
+    return min(max(MIN_REST_BYTES, REST_SHARE * snapshot_bytes), SCAN_INLINE_BYTES)
 
 
 def authors(rows: Sequence[Row]) -> list[Authorship]:

@@ -1,5 +1,7 @@
 """Reading updates: small ones at once, large ones in a worker process, so that nobody waits."""
 
+import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +18,8 @@ from sync.worker import WorkerPool
 
 SCAN_INLINE_BYTES = 32 * 1024  # what is larger is scanned in a worker process,
 VALIDATE_INLINE_RUNS = 10_000  # and what has more runs validated there: 32 KB cannot
+LOAD_INLINE_BYTES = 256 * 1024  # of a tail; what is larger is read in a worker as a whole
+TURN_SECONDS = 0.002  # that reading a tail may take before others have their turn
 
 Read = Callable[[bytes], Awaitable[tuple[Update, Judgement | None]]]
 Submit = Callable[[Subscription, int, bytes, Update, Judgement | None], None]
@@ -109,10 +113,15 @@ async def judge_anywhere(
 
 
 async def load_state(standing: Standing, workers: WorkerPool) -> State:
-    """What a document holds: the state stored with its snapshot, and its tail's updates."""
-    if sum(map(len, standing.tail)) > SCAN_INLINE_BYTES:
+    """What a document holds: the state stored with its snapshot, and its tail's updates. A usual
+    tail is many small ones: they are read here, in turns with whatever else there is to do."""
+    if sum(map(len, standing.tail)) > LOAD_INLINE_BYTES:
         return State.decode(await workers.run(hold, standing.state, list(standing.tail)))
     state = State.decode(standing.state) if standing.state is not None else State()
+    until = time.perf_counter() + TURN_SECONDS
     for payload in standing.tail:
-        state.add(scan(payload))
+        state.add(await scan_anywhere(payload, workers))
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + TURN_SECONDS
     return state

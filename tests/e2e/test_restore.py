@@ -131,12 +131,13 @@ async def test_a_device_whose_session_has_ended_keeps_its_edits_until_it_signs_i
         live_server.stop()
         memo("restore", backup, "--replace", DATABASE_URL=database)
         live_server.start()
-        # The device comes back by itself, and is told that it is signed out.
+        # The device comes back by itself, and is told that its token is good for nothing: what
+        # signed it did not come back.
         async with asyncio.timeout(PATIENCE):
             async for _ in laptop.events():
                 pass
         assert laptop.error is not None
-        assert laptop.error.code is ErrorCode.SESSION_ENDED
+        assert laptop.error.code is ErrorCode.UNAUTHORIZED
     async with httpx.AsyncClient(base_url=live_server.url, timeout=PATIENCE) as http:
         credentials = {"email": person.email, "password": person.password}
         login = await http.post("/api/auth/login", json=credentials)

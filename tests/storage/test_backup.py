@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -191,11 +192,14 @@ async def test_no_session_comes_back_to_life(
     pool: asyncpg.Pool, target: asyncpg.Pool, path: Path
 ) -> None:
     await fill(pool)
+    await SigningKeys(pool).rotate(SigningKey("old", "its pem"), timedelta(0))
     await written(pool, path)
     await loaded(target, path)
     assert (await Accounts(target).rotate(b"hash", b"fresh")).outcome is Rotated.OVER
+    assert await SigningKeys(target).current() == []
     await loaded(target, path, replace=True, keep_sessions=True)
     assert (await Accounts(target).rotate(b"hash", b"fresh")).outcome is Rotated.FRESH
+    assert "old" in {key.id for key in await SigningKeys(target).current()}
 
 
 async def test_a_backup_beside_writers_is_of_one_moment(

@@ -158,3 +158,12 @@ def test_what_is_not_applied_is_pending(applied: dict[str, str], expected: list[
 async def test_a_database_that_is_no_postgresql_is_one_clear_line() -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
         await connect("mysql://localhost/memo", wait=0.1)
+
+
+async def test_a_peer_that_vanishes_is_noticed(database: str) -> None:
+    pool = await connect(database, min_size=1, max_size=1)
+    query = "SELECT setting FROM pg_settings WHERE name = 'tcp_keepalives_idle' AND source = $1"
+    over_tcp = await pool.fetchval("SELECT inet_server_addr() IS NOT NULL")
+    # A Unix socket says 0, whatever it was told.
+    assert await pool.fetchval(query, "client") == ("30" if over_tcp else "0")
+    await pool.close()

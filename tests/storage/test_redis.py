@@ -2,6 +2,8 @@
 promises is in tests/contract."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -116,6 +118,57 @@ async def test_what_does_not_fit_is_dropped_and_the_others_are_told_to_look(
             here.publish("a", bytes(500))
         assert here.dropped == 7
         await missed.again()
+
+
+async def test_topics_that_come_and_go_while_redis_is_away_leave_nothing_behind(
+    own_redis: RedisServer,
+) -> None:
+    async with (
+        RedisBroker.connected(own_redis.url) as here,
+        RedisBroker.connected(own_redis.url) as there,
+    ):
+        here.subscribe("before", lambda _: None)()
+        own_redis.kill()
+        await _until(lambda: not here.up and not there.up)
+        came: list[bytes] = []
+        gc.collect()
+        tracemalloc.start()
+        try:
+            held = tracemalloc.get_traced_memory()[0]
+            for number in range(20_000):
+                here.subscribe(f"topic {number}", came.append)()
+            assert tracemalloc.get_traced_memory()[0] - held < 500_000
+        finally:
+            tracemalloc.stop()
+        here.subscribe("a", came.append)
+        own_redis.start()
+        await _until(lambda: here.up and there.up)
+        await here.joined("a")
+        there.publish("a", b"back")
+        await _until(lambda: came == [b"back"])
+
+
+async def test_a_subscriber_that_raises_costs_nobody_else_their_messages(
+    redis: RedisServer,
+) -> None:
+    async with (
+        RedisBroker.connected(redis.url) as here,
+        RedisBroker.connected(redis.url) as there,
+    ):
+
+        def fail(_: bytes) -> None:
+            raise RuntimeError("a defect")
+
+        came: list[bytes] = []
+        here.subscribe("a", fail)
+        here.subscribe("a", came.append)
+        await here.joined("a")
+        missed = Missed(here)
+        for message in (b"1", b"2"):
+            there.publish("a", message)
+        await _until(lambda: came == [b"1", b"2"])
+        assert here.up
+        assert missed.count == 0
 
 
 class Parrot(asyncio.Protocol):

@@ -10,6 +10,7 @@ import pytest
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Entry, Outcome, Projection, Snapshot
+from storage import updates as module
 from storage.memories import MemoryRows
 from storage.postgres import connect
 from storage.updates import UpdateLog
@@ -236,3 +237,33 @@ async def test_a_memory_without_a_device_name_is_written_to_all_the_same(
     await log.save_snapshot(memory, Snapshot(1, b"x", b""))
     [row] = await log.trimmable(memory, -60)
     assert (row.account_id, row.device_id, row.payload) == (ada.account_id, None, b"x")
+
+
+async def test_what_is_read_to_be_trimmed_has_a_bound_but_is_at_least_one_row(
+    pool: asyncpg.Pool, log: UpdateLog, ada: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRIM_BYTES", 10)
+    memory = await add_memory(pool, ada)
+    await log.commit([Entry(memory, ada, bytes(size)) for size in (50, 6, 6, 6)])
+    await log.save_snapshot(memory, Snapshot(4, b"x", b""))
+    read = []
+    while rows := await log.trimmable(memory, -60):
+        read.append([row.offset for row in rows])
+        await log.trim(memory, rows[-1].offset, [])
+    assert read == [[1], [2, 3], [4]]
+
+
+async def test_a_database_that_may_only_be_read_is_an_outage(
+    database: str, pool: asyncpg.Pool, ada: Author
+) -> None:
+    memory = await add_memory(pool, ada)
+    own = await connect(database, min_size=1, max_size=1)
+    log = UpdateLog(own, MemoryRows(own))
+    await own.execute("SET default_transaction_read_only = on")
+    with pytest.raises(MemoError) as refusal:
+        await log.commit([Entry(memory, ada, b"x")])
+    assert refusal.value.code is ErrorCode.UNAVAILABLE
+    await own.execute("SET default_transaction_read_only = off")
+    [outcome] = await log.commit([Entry(memory, ada, b"x")])
+    assert outcome.offset == 1
+    await own.close()

@@ -351,3 +351,38 @@ def test_a_run_of_one_author_on_one_device_is_one_record_dated_by_its_last_row()
     ]
     records = [(a.clock_from, a.clock_to, a.device_id, a.written_at.day) for a in authors(rows)]
     assert records == [(0, 3, "phone", 2), (3, 5, "laptop", 3), (5, 6, "phone", 4)]
+
+
+async def test_a_document_that_fails_keeps_a_sweep_from_no_other(
+    stage: Stage, pool: asyncpg.Pool, ada: Author
+) -> None:
+    memories = [await add_memory(pool, ada) for _ in range(3)]
+    for memory in memories:
+        await put(stage, memory, ada, Device(ada).type("x" * MIN_REST_BYTES))
+        await stage.age(memory, 1)
+
+    async def fail() -> None:
+        raise RuntimeError("cannot be merged")
+
+    stage.node.log.before["content"] = fail
+    stage.compactor.start()
+    await stage.node.watcher.until("compaction failed")
+    await stage.node.watcher.until("compacted", 2)
+
+
+async def test_a_search_that_fails_keeps_a_sweep_from_no_other_work(
+    stage: Stage, ada: Author, memory: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(stage, memory, ada, Device(ada).type("a"))
+    await stage.compactor.compact(memory)
+    await stage.age(memory, 1)
+
+    async def unfolded(*_: object, **__: object) -> list[UUID]:
+        raise OSError("away")
+
+    monkeypatch.setattr(stage.node.log, "unfolded", unfolded)
+    stage.compactor.start()
+    await stage.node.watcher.until("compaction failed")
+    async with asyncio.timeout(SECONDS):
+        while await stage.node.log.read(memory, 0):
+            pass
