@@ -25,7 +25,7 @@ test: test-python test-javascript ## Run all tests
 
 test-python: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(WEB)/dist/.stamp
 	@echo "Running the Python and browser tests..."
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-javascript: $(CLIENT)/node_modules/.stamp
 	@echo "Running the tests of the JavaScript client..."

@@ -45,8 +45,8 @@ async def opened(
 async def pooled(
     url: str, *, size: int = 10, kept: int = 2, wait: float = 10.0
 ) -> AsyncIterator[asyncpg.Pool]:
-    """A pool of at most `size` connections, `kept` of which are open from now on. A database that is still starting is waited for,
-    `wait` seconds.
+    """A pool of at most `size` connections, `kept` of which are open from now on. A database that
+    is still starting is waited for, `wait` seconds.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached.
