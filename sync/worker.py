@@ -89,7 +89,7 @@ class WorkerPool:
         for task in self._calls:
             task.cancel()
         for worker in self._workers:
-            worker.kill()
+            worker.end()
 
 
 class Worker:
@@ -99,6 +99,7 @@ class Worker:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
+        self._ended = False
 
     async def ask(self, request: bytes) -> bytes:
         """The answer to a message; one at a time.
@@ -108,6 +109,9 @@ class Worker:
         """
         if self._writer is None:
             await self._start()
+        if self._ended:  # while it was started, perhaps
+            self.kill()
+            raise EOFError
         assert self._writer is not None
         self._writer.write(request)
         await self._writer.drain()
@@ -115,6 +119,8 @@ class Worker:
         return await self._reader.readexactly(length)
 
     async def _start(self) -> None:
+        if self._ended:
+            raise EOFError
         near, far = socket.socketpair()
         # spawn: a fork would carry over the sockets and the event loop's state.
         context = multiprocessing.get_context("spawn")
@@ -127,6 +133,11 @@ class Worker:
                 raise
         self._process = process
         self._reader, self._writer = await asyncio.open_unix_connection(sock=near)
+
+    def end(self) -> None:
+        """End the process, whatever it does, and start none any more."""
+        self._ended = True
+        self.kill()
 
     def kill(self) -> None:
         """End the process, whatever it does."""

@@ -91,7 +91,9 @@ class ChaosProxy:
         raise ConnectionResetError
 
     async def _down(self, server: ClientConnection, client: ServerConnection) -> None:
-        """Pushes may be held back and overtaken by up to three later frames."""
+        """Pushes may be held back and overtaken by up to three later ones. Acks overtake none: one
+        of an update that changed nothing says that the pushes up to its offset were sent, and a
+        WebSocket keeps their order."""
         held: list[frames.Push] = []
         async for message in server:
             assert isinstance(message, bytes)
@@ -105,12 +107,18 @@ class ChaosProxy:
                 ):
                     held.append(frame)
                     continue
+                if held and isinstance(frame, frames.Ack):
+                    self._release(held, out)
                 out.append(frame)
                 if held and (self.calm or self._random.random() < 0.5):
-                    self._random.shuffle(held)
-                    self.reordered += len(held)
-                    out.extend(held)
-                    held.clear()
+                    self._release(held, out)
             if out:
                 await client.send(frames.encode(*out))
         raise ConnectionResetError
+
+    def _release(self, held: list[frames.Push], out: list[frames.Frame]) -> None:
+        """Send what was held back, in whatever order."""
+        self._random.shuffle(held)
+        self.reordered += len(held)
+        out.extend(held)
+        held.clear()
