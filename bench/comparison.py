@@ -38,12 +38,12 @@ _EXPLANATION = """\
 """
 
 _WHY = """\
-- What is missed, and why. *One in flight*: the kernel's share of a write to a socket is about
-  4.6 µs of a delivery here, for every server, and is more than half of what Hocuspocus needs in
-  all; the commit takes its part of the rest, and CPython what is left. *Ten in flight*: Hocuspocus 4 merges
-  what one turn of its loop brings, as this server sends what one commit brings. To 3.4, by which
-  the bound was set, it is about met. A C extension for the loop over receivers would be the next
-  step, and is not worth what it costs to build everywhere.
+- What is missed, and why. *One in flight*: the kernel's share of a write to a socket is about 4.6
+  µs of a delivery here, for every server, and is more than half of what Hocuspocus needs in all;
+  the commit takes its part of the rest, and CPython what is left. *Ten in flight*: Hocuspocus 4
+  merges what one turn of its loop brings, as this server sends what one commit brings. To 3.4, by
+  which the bound was set, it is about met. A C extension for the loop over receivers would be the
+  next step, and is not worth what it costs to build everywhere.
 - Python's build matters: one without profile-guided optimisation (as version managers build it)
   costs a fifth more than a distribution's.
 """
