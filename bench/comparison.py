@@ -42,7 +42,7 @@ _WHY = """\
   µs of a delivery here, for every server, and is more than half of what Hocuspocus needs in all;
   the commit takes its part of the rest, and CPython what is left. *Ten in flight*: Hocuspocus 4
   merges what one turn of its loop brings, as this server sends what one commit brings. To 3.4, by
-  which the bound was set, it is about met. A C extension for the loop over receivers would be the
+  which the bound was set, it comes near it. A C extension for the loop over receivers would be the
   next step, and is not worth what it costs to build everywhere.
 - Python's build matters: one without profile-guided optimisation (as version managers build it)
   costs a fifth more than a distribution's.
@@ -60,8 +60,7 @@ _LONG_DOCUMENT = """\
   database. Edits behind a snapshot are kept for UPDATE_RETENTION, so that a device that comes back
   is sent what it missed; once that is over the snapshot and what came after it remain.
 - A server that is stopped right behind the last edit has not made its last snapshot: thousands of
-  rows are read one by one at the first opening. A document that was let go ten seconds before the
-  stop has it, and opens in a fraction of that.
+  rows are read one by one at the first opening.
 """
 
 

@@ -39,6 +39,7 @@ from server.passwords import Passwords
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
+from server.signals import handled
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
@@ -328,19 +329,13 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
         handlers = {
             signal.SIGINT: self._asked_to_stop,
             signal.SIGTERM: self._asked_to_stop,
             signal.SIGHUP: self._hung_up,
         }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
+        with handled(handlers):
             yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
         # A second Ctrl-C does not wait for connections.

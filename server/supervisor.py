@@ -17,6 +17,7 @@ from server.config import ConfigError, Settings
 from server.database import address, pooled
 from server.listeners import Listeners
 from server.process import NotReady, Process
+from server.signals import handled
 from server.terminal import Terminal
 from storage.claim import Claim
 from storage.postgres import migrate
@@ -128,19 +129,13 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
         handlers = {
             signal.SIGINT: self._asked_to_stop,
             signal.SIGTERM: self._asked_to_stop,
             signal.SIGHUP: self._hung_up,
         }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
+        with handled(handlers):
             yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
         if self._stopping.is_set():
