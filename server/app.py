@@ -149,6 +149,7 @@ class App:
 
             await _warm_up(log, accounts, feed)
             stack.push_async_callback(tasks.cancel)
+            stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
             projector.start()

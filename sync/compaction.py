@@ -6,7 +6,7 @@ integrated them, only past that age, and who wrote what is kept when they go.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from sync.worker import WorkerPool
 MIN_TAIL_BYTES = 32 * 1024
 MIN_REST_BYTES = 4 * 1024  # of the tail of a document that nobody writes in any more,
 REST_SHARE = 0.25  # or this share of its snapshot, if that is more
+FINISH_SECONDS = 3.0  # for the documents that are open when the node stops
 SWEEP_SECONDS = 3600.0
 SWEEP_LIMIT = 1000
 CONCURRENCY = 2
@@ -48,6 +49,7 @@ class Compactor:
         self._tasks = tasks
         self._retention = retention_seconds
         self._running: set[UUID] = set()
+        self._compactions: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(CONCURRENCY)
 
     def start(self) -> None:
@@ -61,10 +63,20 @@ class Compactor:
         """Nobody is in the room any more: the next to open it should not have to read much."""
         self._compact_beyond(room, remains(room.snapshot_bytes))
 
+    async def finish(self, rooms: Iterable[Room], timeout: float = FINISH_SECONDS) -> None:
+        """Let go of the rooms that are open when the node stops, for at most `timeout` seconds:
+        whoever opens their documents next should not have to read much."""
+        for room in sorted(rooms, key=lambda room: room.tail_weight, reverse=True):
+            self.let_go(room)
+        if self._compactions:
+            await asyncio.wait(self._compactions, timeout=timeout)
+
     def _compact_beyond(self, room: Room, weight: float) -> None:
         if room.tail_weight > weight and room.document_id not in self._running:
             self._running.add(room.document_id)
-            self._tasks.start(self._compact_room(room, weight))
+            compaction = self._tasks.start(self._compact_room(room, weight))
+            self._compactions.add(compaction)
+            compaction.add_done_callback(self._compactions.discard)
 
     async def _compact_room(self, room: Room, weight: float) -> None:
         try:

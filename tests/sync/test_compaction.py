@@ -206,6 +206,35 @@ async def test_a_document_that_is_let_go_leaves_little_to_read(
         assert (snapshot is not None, len(rows)) == (True, 1)
 
 
+async def test_a_node_that_stops_folds_what_is_open_on_it(
+    stage: Stage, ada: Author, memory: UUID
+) -> None:
+    writer = Device(ada)
+    await writer.open(stage.node.hub, memory)
+    for _ in range(MIN_REST_BYTES // ROW_WEIGHT):
+        await writer.ack(writer.submit(writer.type("x")))
+    await stage.compactor.finish(stage.node.hub.rooms.values())
+    snapshot, rows = await stage.node.log.content(memory, 0)
+    assert snapshot is not None
+    assert (snapshot.offset, rows) == (stage.node.room(memory).head, [])
+
+
+async def test_a_document_that_is_slow_to_fold_does_not_keep_a_node_from_stopping(
+    stage: Stage, ada: Author, memory: UUID
+) -> None:
+    writer = Device(ada)
+    await writer.open(stage.node.hub, memory)
+    await writer.ack(writer.submit(writer.type("x" * MIN_REST_BYTES)))
+
+    async def stall() -> None:
+        await asyncio.Event().wait()
+
+    stage.node.log.before["content"] = stall
+    async with asyncio.timeout(SECONDS):
+        await stage.compactor.finish(stage.node.hub.rooms.values(), timeout=0.01)
+    assert await stage.snapshot(memory) is None
+
+
 async def test_rows_past_their_age_are_folded_though_there_are_few(
     stage: Stage, ada: Author, memory: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
