@@ -59,8 +59,8 @@ _LONG_DOCUMENT = """\
 - *Stored* are this server's rows of the document in PostgreSQL, and the document in Hocuspocus'
   database. Edits behind a snapshot are kept for UPDATE_RETENTION, so that a device that comes back
   is sent what it missed; once that is over the snapshot and what came after it remain.
-- A server that is stopped right behind the last edit has not made its last snapshot: thousands of
-  rows are read one by one at the first opening.
+- This server folds what is open into a snapshot when it is stopped. One that is killed right behind
+  the last edit reads what came after its last snapshot row by row at the first opening.
 """
 
 

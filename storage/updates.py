@@ -18,6 +18,8 @@ from storage import outage
 from storage.commit import STATEMENT, Batch, CommitConnection
 from storage.memories import MemoryRows
 
+LEAST_PAYLOAD = 8  # bytes of an update that brings something
+
 _STANDING = """
 SELECT d.epoch, d.head, d.projected_offset, d.deleted_at IS NOT NULL AS deleted,
     coalesce(s.log_offset, 0) AS snapshot_offset, coalesce(length(s.payload), 0) AS snapshot_bytes,
@@ -46,20 +48,22 @@ SELECT log_offset, payload FROM (
 """
 
 # The cheaper way to bring a reader to the head: the rows it misses, if they all are still there
-# and weigh no more than the snapshot with the rows behind it.
-_CONTENT = """
+# and weigh no more than the snapshot. They are not weighed where their number tells.
+_CONTENT = f"""
 WITH s AS (
-    SELECT log_offset, payload, state FROM document_snapshots WHERE document_id = $1
-), weights AS (
-    SELECT coalesce(sum(length(payload)), 0) AS missed,
-        coalesce(min(log_offset), 0) AS first,
-        coalesce(sum(length(payload)) FILTER (
-            WHERE log_offset > coalesce((SELECT log_offset FROM s), 0)), 0) AS tail
-    FROM document_updates WHERE document_id = $1 AND log_offset > $2
+    SELECT log_offset, payload, state FROM document_snapshots
+    WHERE document_id = $1 AND log_offset > $2
 ), choice AS (
-    SELECT (SELECT log_offset FROM s) IS NOT NULL AND (SELECT log_offset FROM s) > $2 AND (
-        w.first <> $2 + 1 OR w.missed > w.tail + (SELECT length(payload) FROM s)) AS whole
-    FROM weights w
+    SELECT EXISTS (SELECT FROM s) AND CASE
+        WHEN (SELECT (log_offset - $2) * {LEAST_PAYLOAD} > length(payload) FROM s) THEN true
+        WHEN NOT EXISTS (
+            SELECT FROM document_updates WHERE document_id = $1 AND log_offset = $2 + 1
+        ) THEN true
+        ELSE (SELECT length(payload) FROM s) < (
+            SELECT sum(length(payload)) FROM document_updates
+            WHERE document_id = $1 AND log_offset > $2
+                AND log_offset <= (SELECT log_offset FROM s))
+        END AS whole
 ), start AS (
     SELECT CASE WHEN whole THEN (SELECT log_offset FROM s) ELSE $2 END AS log_offset FROM choice
 )
