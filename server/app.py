@@ -46,14 +46,18 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
+from storage.trash import TrashRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
@@ -61,6 +65,7 @@ from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
+from sync.trash import Trash
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -117,7 +122,7 @@ class App:
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, end_session)
 
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
@@ -136,13 +141,32 @@ class App:
                 on_close=(compactor.let_go,),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
+            )
 
             roster = Roster(broker, accounts, feed)
             watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
+                feed=Feed(feed),
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -152,11 +176,10 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (projector, compactor, trash):
+                part.start()
+            for lasting in (sockets, roster, watch):
+                tasks.start(lasting.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -180,7 +203,15 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    *,
+    documents: Documents,
+    memories: Memories,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
+    feed: Feed,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +224,14 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )
