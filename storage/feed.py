@@ -59,9 +59,10 @@ _SOURCES = (
     Source("t.kind", "tombstones t", "t.user_id", "t.record_id", "t.changed_xid", "true"),
 )
 
+# Kinds are sorted as bytes, which is cheaper than by the rules of a language.
 _TOUCHED = " UNION ALL ".join(
-    f"SELECT {source.kind}::text AS kind, {source.id} AS id, {source.changed} AS changed_xid,"
-    f" {source.deleted} AS deleted FROM {source.rows}"
+    f'SELECT {source.kind}::text COLLATE "C" AS kind, {source.id} AS id,'
+    f" {source.changed} AS changed_xid, {source.deleted} AS deleted FROM {source.rows}"
     f" WHERE {source.account} = $1 AND {source.changed} >= $2::text::xid8"
     for source in _SOURCES
 )
@@ -69,7 +70,7 @@ _PAGE = f"""
 WITH touched AS ({_TOUCHED}), latest AS (
     SELECT DISTINCT ON (id, kind) * FROM touched ORDER BY id, kind, changed_xid DESC, deleted
 )
-SELECT kind, id, changed_xid::text AS changed_xid, deleted FROM latest
+SELECT kind, id, changed_xid::text AS xid, deleted FROM latest
 WHERE (changed_xid, id) > ($2::text::xid8, $3) ORDER BY changed_xid, id LIMIT $4
 """
 _CHANGED = " UNION ".join(
@@ -205,7 +206,7 @@ class Feed:
         more = len(rows) > len(items)
         last = rows[len(items) - 1] if more else None
         next_cursor = (
-            _Cursor(now.epoch, floor, (int(last["changed_xid"]), last["id"]), start)
+            _Cursor(now.epoch, floor, (int(last["xid"]), last["id"]), start)
             if last is not None
             else _Cursor(now.epoch, floor)
         )

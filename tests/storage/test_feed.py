@@ -200,6 +200,20 @@ async def test_pages_hold_each_item_once_and_end(
         assert ids == sorted(memories)
 
 
+async def test_transactions_are_ordered_as_numbers(
+    pool: asyncpg.Pool, feed: Feed, ada: Author
+) -> None:
+    memories = [await add_memory(pool, ada) for _ in range(4)]
+    for number, memory in zip((9, 10, 99, 100), memories, strict=True):
+        for query in (
+            "UPDATE documents SET changed_xid = $2::text::xid8 WHERE id = $1",
+            "UPDATE memberships SET changed_xid = $2::text::xid8 WHERE memory_id = $1",
+        ):
+            await pool.execute(query, memory, str(number))
+    for limit in (1, 3, 100):
+        assert (await read(feed, ada, limit=limit))[0] == memories
+
+
 async def test_what_changes_while_pages_are_read_comes_at_their_end(
     pool: asyncpg.Pool, feed: Feed, log: UpdateLog, ada: Author
 ) -> None:
