@@ -88,8 +88,8 @@ async def test_text_that_cannot_be_shown_is_refused_by_name(
 ) -> None:
     made = (await categories.create(ada, CreateCategory(name="x"))).category
     requests: list[Any] = [
-        categories.create(ada, CreateCategory(**{"name": "x", field: value})),
-        categories.update(ada, UpdateCategory(id=made.id, **{field: value})),  # type: ignore[arg-type]
+        categories.create(ada, msgspec.convert({"name": "x", field: value}, CreateCategory)),
+        categories.update(ada, msgspec.convert({"id": made.id, field: value}, UpdateCategory)),
     ]
     for request in requests:
         with pytest.raises(MemoError) as refused:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -128,7 +129,7 @@ async def test_a_restored_memory_opens_again_and_takes_edits(
     told = stage.follow(bob.author)
     await stage.memories.delete(ada, DeleteMemory(id=memory))
     for device in (phone, laptop):
-        await device.news.until(lambda device=device: device.losses)
+        await device.news.until(partial(getattr, device, "losses"))
         assert device.losses[0].code is ErrorCode.GONE
     assert (await refusal(phone.open(stage.node.hub, memory))).code is ErrorCode.GONE
 
@@ -382,8 +383,9 @@ async def test_deleting_many_needs_the_right_to_delete(
 ) -> None:
     memory = await add_memory(pool, ada.author)
     weak = Caller(ada.author, Permission.DELETE_MEMORIES)
-    for action in ("delete", "purge"):
-        error = await refusal(bulk(stage, weak, action, memory))  # type: ignore[arg-type]
+    actions: tuple[Action, ...] = ("delete", "purge")
+    for action in actions:
+        error = await refusal(bulk(stage, weak, action, memory))
         assert error.code is ErrorCode.FORBIDDEN
         assert Permission.DELETE_MEMORIES.value in error.message
     assert await bulk(stage, weak, "favorite", memory) == [None]
