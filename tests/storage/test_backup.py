@@ -123,17 +123,18 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         "INSERT INTO memory_categories (user_id, name) VALUES ($1, 'Work')", author.account_id
     )
     await pool.execute(
-        "INSERT INTO tombstones VALUES ($1, 'category', gen_random_uuid())", author.account_id
+        "INSERT INTO tombstones (user_id, kind, record_id) VALUES ($1, 'memory', $2)",
+        friend.account_id,
+        memory_id,
     )
     await pool.execute(
         """
         INSERT INTO files (user_id, memory_id, filename, original_filename, file_type, file_size,
             sha256, storage_path)
-        VALUES ($1, $2, 'a.txt', E'a\nb.txt', 'text/plain', 1, $3, 'a')
+        VALUES ($1, $2, 'a', 'ä\t', 'text/plain', 1, '\\x00ff', 'a')
         """,
         author.account_id,
         memory_id,
-        b"\x00" * 32,
     )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(
