@@ -6,6 +6,7 @@ at or above the floor, so nothing is skipped; at worst something comes twice.
 
 Pages are ordered by (transaction, id). All pages of one reading keep the first one's floor, so
 that a commit landing between two pages, behind the place reached, is found by the next reading.
+This counts on no two records of an account having one id, of whatever kinds they are.
 
 What changed is found first, in all sources at once, by index and without what it holds. Then what
 is on the page is read, kind by kind, so that a reading without news costs the first step alone.

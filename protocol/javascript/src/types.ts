@@ -730,11 +730,11 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   },
   conflict: {
     temporary: false,
-    meaning: "It is taken: an id, an e-mail address, a username.",
+    meaning: "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
   },
   too_large: {
     temporary: false,
-    meaning: "The message or value is larger than allowed.",
+    meaning: "The message or value is larger than allowed, or there are as many as there may be.",
   },
   rate_limited: {
     temporary: true,
