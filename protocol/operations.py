@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, memories
+from protocol import accounts, admin, documents, feed, memories, sessions
+from protocol.limits import Limit
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -21,17 +22,22 @@ class Permission(Enum):
     READ_MEMORIES = "read:memories"
     WRITE_MEMORIES = "write:memories"
     DELETE_MEMORIES = "delete:memories"
+    MANAGE_USERS = "manage:users"
+    ACCESS_AI = "access:ai"
+    SYNC_WHATSAPP = "sync:whatsapp"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
-    """One request and its one reply. `permission` None: any signed-in account may call it."""
+    """One request and its one reply. `permission` None: any signed-in account may call it.
+    `limit` is what a call counts against besides SOCKET, which all of them do."""
 
     name: str
     request: type[Req]
     response: type[Res]
     permission: Permission | None
     summary: str
+    limit: Limit = Limit.SOCKET
 
 
 DOCUMENTS_OPEN = Operation(
@@ -111,6 +117,62 @@ ACCOUNT_ME = Operation(
     None,
     "The signed-in account.",
 )
+ACCOUNT_UPDATE = Operation(
+    "account.update",
+    accounts.UpdateAccount,
+    accounts.OneAccount,
+    None,
+    "Change the signed-in account's profile.",
+)
+SESSIONS_LIST = Operation(
+    "sessions.list",
+    Empty,
+    sessions.SessionList,
+    None,
+    "The account's signed-in devices, the one used last first.",
+)
+SESSIONS_END = Operation(
+    "sessions.end",
+    sessions.EndSessions,
+    Empty,
+    None,
+    "Sign a device out, or all but this one: their sockets close, their refresh tokens are void.",
+)
+ADMIN_USERS = Operation(
+    "admin.users",
+    admin.ListUsers,
+    admin.UserPage,
+    Permission.MANAGE_USERS,
+    "All accounts, newest first, or those that match a search.",
+)
+ADMIN_SET_ROLE = Operation(
+    "admin.setRole",
+    admin.SetUserRole,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Give an account another role. What it may do changes at once, on open sockets too.",
+)
+ADMIN_DISABLE = Operation(
+    "admin.disable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Close an account to its owner, and end all its sessions.",
+)
+ADMIN_ENABLE = Operation(
+    "admin.enable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Open an account again. Its sessions stay ended.",
+)
+ADMIN_STATS = Operation(
+    "admin.stats",
+    Empty,
+    admin.InstallationStats,
+    Permission.MANAGE_USERS,
+    "How much there is on this installation.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -124,4 +186,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_DELETE,
     SESSION_RENEW,
     ACCOUNT_ME,
+    ACCOUNT_UPDATE,
+    SESSIONS_LIST,
+    SESSIONS_END,
+    ADMIN_USERS,
+    ADMIN_SET_ROLE,
+    ADMIN_DISABLE,
+    ADMIN_ENABLE,
+    ADMIN_STATS,
 )

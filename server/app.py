@@ -14,7 +14,6 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -23,19 +22,22 @@ from starlette.types import ASGIApp
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import OPERATIONS
-from server import console, reference, rest
+from server import console, limits, reference, rest, security
+from server.admin import Admin
 from server.auth import Auth
-from server.config import Settings
+from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
 from server.http import HTTP
+from server.limits import Counters, Guesses, Limiter
 from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
+from server.profile import Profile
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
@@ -48,14 +50,18 @@ from storage import feed as feed_rows
 from storage.accounts import Accounts
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.counters import LocalCounters, SharedCounters
+from storage.installation import Installation
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
+from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.sessions import SessionRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
-from sync.feed import Feed, Notices, session_topic
+from sync.feed import Feed, Notices
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
@@ -96,8 +102,9 @@ class App:
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
-            shared = settings.redis_url is not None
-            await stack.enter_async_context(Claim.held(url, shared=shared))
+            claim = await stack.enter_async_context(
+                Claim.held(url, shared=settings.redis_url is not None)
+            )
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -109,10 +116,12 @@ class App:
 
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(given_key, SigningKeys(pool))
+            tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
+            limiter = Limiter.of(settings, await stack.enter_async_context(_counters(settings)))
+            notices = Notices(broker)
 
             async def end_session(session_id: UUID) -> None:
-                broker.publish(session_topic(session_id), b"")
+                notices.session_ended(session_id)
 
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, end_session)
@@ -121,7 +130,6 @@ class App:
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
-            notices = Notices(broker)
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
@@ -142,7 +150,14 @@ class App:
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                limiter,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                feed=Feed(feed),
+                sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
+                profile=Profile(accounts, Profiles(pool), notices),
+                admin=Admin(accounts, Installation(pool), notices.session_ended),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -154,12 +169,12 @@ class App:
             stack.push_async_callback(hub.stop)
             projector.start()
             compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (sockets, roster, watch):
+                tasks.start(part.run())
+            await claim.follow(roster.hear)
 
-            routes = [
-                *rest.routes(auth, tokens),
+            routes: list[BaseRoute] = [
+                *rest.routes(auth, tokens, Guesses(limiter, accounts.familiar)),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
@@ -167,7 +182,8 @@ class App:
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
-            yield cls(_asgi(settings, metrics, sockets, routes), auth)
+            guarded = limits.guarded(routes, limiter, tokens)
+            yield cls(_asgi(settings, metrics, sockets, guarded), auth)
 
 
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
@@ -180,7 +196,15 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    limiter: Limiter,
+    *,
+    documents: Documents,
+    memories: Memories,
+    feed: Feed,
+    sessions: Sessions,
+    profile: Profile,
+    admin: Admin,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -195,8 +219,16 @@ def _dispatcher(
         Binding(operations.MEMORIES_DELETE, memories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
+        Binding(operations.ACCOUNT_UPDATE, profile.update),
+        Binding(operations.SESSIONS_LIST, sessions.list),
+        Binding(operations.SESSIONS_END, sessions.end),
+        Binding(operations.ADMIN_USERS, admin.users),
+        Binding(operations.ADMIN_SET_ROLE, admin.set_role),
+        Binding(operations.ADMIN_DISABLE, admin.disable),
+        Binding(operations.ADMIN_ENABLE, admin.enable),
+        Binding(operations.ADMIN_STATS, admin.stats),
     )
-    return Dispatcher(OPERATIONS, bindings, metrics)
+    return Dispatcher(OPERATIONS, bindings, metrics, limiter)
 
 
 def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint | None]:
@@ -226,17 +258,11 @@ def _asgi(
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {"sockets": sockets}
 
-    middleware = [Middleware(HTTPMetrics, metrics=metrics)]
-    if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
-                max_age=3600,
-            )
-        )
+    middleware = [
+        Middleware(HTTPMetrics, metrics=metrics),
+        Middleware(security.SecurityHeaders, settings=settings),
+        *security.cross_origin(settings),
+    ]
     app = Starlette(
         routes=routes,
         middleware=middleware,
@@ -269,6 +295,15 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         yield broker
 
 
+@asynccontextmanager
+async def _counters(settings: Settings) -> AsyncIterator[Counters]:
+    if settings.redis_url is None:
+        yield LocalCounters()
+        return
+    async with SharedCounters.connected(settings.redis_url) as counters:
+        yield counters
+
+
 async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> None:
     """Have the connections that are kept learn what a hello and an opening ask, so that the first
     device does not wait for it."""
@@ -284,10 +319,10 @@ async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> 
     await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
-async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:
+async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Features) -> Tokens:
     if given is not None:
-        return Tokens([given])
-    return Tokens(await keys.ensure(generate_key), keys.current)
+        return Tokens([given], features=features)
+    return Tokens(await keys.ensure(generate_key), keys.current, features=features)
 
 
 class Server(uvicorn.Server):

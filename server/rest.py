@@ -4,7 +4,8 @@ import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -18,7 +19,7 @@ from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import Body
 from protocol.rest import KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
-from server.auth import Auth
+from server.auth import Auth, normalize_email
 from server.tokens import Principal, Tokens
 from storage import outage
 
@@ -35,9 +36,15 @@ _FIELD = re.compile(r" - at `\$\.?(?P<path>.+)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.+?)`")
 
 
-def routes(auth: Auth, tokens: Tokens) -> list[Route]:
+class Guesses(Protocol):
+    """Counts wrong guesses at an account: `server.limits.Guesses`."""
+
+    def at(self, account: str, address: str | None) -> AbstractAsyncContextManager[None]: ...
+
+
+def routes(auth: Auth, tokens: Tokens, guesses: Guesses) -> list[Route]:
     """The routes of accounts and tokens."""
-    api = _AuthApi(auth, tokens)
+    api = _AuthApi(auth, tokens, guesses)
     return [
         route(REGISTER, api.register),
         route(LOGIN, api.login),
@@ -157,9 +164,10 @@ def error_response(
 
 
 class _AuthApi:
-    def __init__(self, auth: Auth, tokens: Tokens) -> None:
+    def __init__(self, auth: Auth, tokens: Tokens, guesses: Guesses) -> None:
         self._auth = auth
         self._tokens = tokens
+        self._guesses = guesses
 
     async def register(self, request: Request) -> Response:
         body = await read_json(request, Register)
@@ -170,9 +178,11 @@ class _AuthApi:
 
     async def login(self, request: Request) -> Response:
         body = await read_json(request, Login)
-        signed_in = await self._auth.login(
-            body, address=_address(request), user_agent=request.headers.get("user-agent")
-        )
+        address = _address(request)
+        async with self._guesses.at(normalize_email(body.email) or body.email, address):
+            signed_in = await self._auth.login(
+                body, address=address, user_agent=request.headers.get("user-agent")
+            )
         return write_json(signed_in)
 
     async def refresh(self, request: Request) -> Response:

@@ -13,8 +13,10 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.operations import OPERATIONS, Operation, Permission
 from server.dispatch import Binding, Call, Dispatcher
+from server.limits import Limiter
 from server.metrics import Metrics
 from server.tokens import Principal
+from storage.counters import LocalCounters
 
 EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 
@@ -35,12 +37,21 @@ async def nothing(call: Call, request: Any) -> Any:
     return request
 
 
-def dispatcher(*bindings: Binding[Call, Any, Any], metrics: Metrics | None = None) -> Any:
-    return Dispatcher(OPERATIONS, bindings, metrics or Metrics())
+def dispatcher(
+    *bindings: Binding[Call, Any, Any],
+    metrics: Metrics | None = None,
+    limiter: Limiter | None = None,
+) -> Any:
+    return Dispatcher(
+        OPERATIONS, bindings, metrics or Metrics(), limiter or Limiter({}, LocalCounters())
+    )
 
 
-def all_bound(handler: Any = nothing, metrics: Metrics | None = None) -> Any:
-    return dispatcher(*(Binding(each, handler) for each in OPERATIONS), metrics=metrics)
+def all_bound(
+    handler: Any = nothing, metrics: Metrics | None = None, limiter: Limiter | None = None
+) -> Any:
+    bindings = (Binding(each, handler) for each in OPERATIONS)
+    return dispatcher(*bindings, metrics=metrics, limiter=limiter)
 
 
 def error_of(answer: Any) -> frames.ErrorBody:

@@ -242,6 +242,111 @@ export interface User {
   updatedAt: string;
 }
 
+/**
+ * Fields left out stay as they are; `null` clears one. `timezone` is an IANA name like
+ * `Europe/Lisbon`, `language` a tag of BCP 47 like `pt` or `zh-Hant-TW`, `phoneNumber` in E.164
+ * like `+351912345678`. `avatarUrl` is an http or https address, or `/api/files/{id}` of a file of
+ * one's own.
+ */
+export interface UpdateAccount {
+  /** 1 to 100 characters. */
+  firstName?: string;
+  /** 1 to 100 characters. */
+  lastName?: string;
+  /** 3 to 30 characters, matches `^[A-Za-z0-9]+$`. */
+  username?: string | null;
+  /** At most 2,048 characters. */
+  avatarUrl?: string | null;
+  /** At most 20 characters. */
+  phoneNumber?: string | null;
+  /** At most 50 characters. */
+  timezone?: string;
+  /** At most 35 characters. */
+  language?: string;
+  themePreference?: "dark" | "light" | "system";
+}
+
+export interface OneAccount {
+  user: User;
+}
+
+export interface SessionList {
+  sessions: DeviceSession[];
+}
+
+/**
+ * One signed-in device. `device` is a readable name made from `userAgent`, such as `Firefox on
+ * Windows`; `current` is the session of this very connection. `address` is where it signed in from.
+ * `lastActiveAt` is exact to five minutes. Without a refresh until `expiresAt` it is signed out.
+ */
+export interface DeviceSession {
+  id: string;
+  current: boolean;
+  device: string;
+  userAgent: string | null;
+  address: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  lastActiveAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+}
+
+/**
+ * Either `id`, or `all`: every session of the account but this one. Ending this one, by its `id`,
+ * closes the connection behind the reply.
+ */
+export interface EndSessions {
+  id?: string | null;
+  /** Default: `false`. */
+  all?: boolean;
+}
+
+/** `search` looks in e-mail address, username and names. */
+export interface ListUsers {
+  /** At most 200 characters. */
+  search?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+export interface UserPage {
+  users: User[];
+  pagination: Pagination;
+}
+
+/** Nobody changes their own role: an installation is not to lose its last admin. */
+export interface SetUserRole {
+  userId: string;
+  role: "admin" | "premium" | "user";
+}
+
+/** The account that is meant. It cannot be the caller's own. */
+export interface NamedUser {
+  userId: string;
+}
+
+/**
+ * `users` counts accounts, `disabledUsers` those of them that are closed, `activeSessions` the
+ * devices that are signed in. `updates` is the number of edits committed to the documents that
+ * there are. `fileBytes` counts the same bytes of an account once; `databaseBytes` is what the
+ * database takes on disk.
+ */
+export interface InstallationStats {
+  users: number;
+  disabledUsers: number;
+  activeSessions: number;
+  memories: number;
+  messages: number;
+  files: number;
+  fileBytes: number;
+  updates: number;
+  databaseBytes: number;
+}
+
 /** The body of the event `feed.changed`: a hint that `feed.changes` has news. */
 export interface FeedChanged {
   memoryId?: string | null;
@@ -264,7 +369,10 @@ export interface Register {
   username?: string | null;
 }
 
-/** The access token lives 15 minutes; the refresh token 7 days, and works once. */
+/**
+ * The access token lives 15 minutes; the refresh token 7 days (30 if the sign-in asked to be
+ * remembered), and works once.
+ */
 export interface SignedIn {
   user: User;
   accessToken: string;
@@ -272,9 +380,7 @@ export interface SignedIn {
   expiresIn: number;
 }
 
-/**
- * `rememberMe` is taken and changes nothing yet: every session lasts 7 days from its last refresh.
- */
+/** A session lasts 7 days from its last refresh, with `rememberMe` 30 days. */
 export interface Login {
   /** 3 to 255 characters. */
   email: string;
@@ -407,12 +513,30 @@ export interface Operations {
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
   "account.me": { request: Empty; response: Me };
+  /** Change the signed-in account's profile. */
+  "account.update": { request: UpdateAccount; response: OneAccount };
+  /** The account's signed-in devices, the one used last first. */
+  "sessions.list": { request: Empty; response: SessionList };
+  /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
+  "sessions.end": { request: EndSessions; response: Empty };
+  /** All accounts, newest first, or those that match a search. */
+  "admin.users": { request: ListUsers; response: UserPage };
+  /** Give an account another role. What it may do changes at once, on open sockets too. */
+  "admin.setRole": { request: SetUserRole; response: OneAccount };
+  /** Close an account to its owner, and end all its sessions. */
+  "admin.disable": { request: NamedUser; response: OneAccount };
+  /** Open an account again. Its sessions stay ended. */
+  "admin.enable": { request: NamedUser; response: OneAccount };
+  /** How much there is on this installation. */
+  "admin.stats": { request: Empty; response: InstallationStats };
 }
 
 /** The body of every event, by name. */
 export interface Events {
   /** Something the account follows has changed; ask `feed.changes` from the last cursor. */
   "feed.changed": FeedChanged;
+  /** The signed-in account has changed, its profile or what it may do; ask `account.me`. */
+  "account.changed": Empty;
 }
 
 /** Every REST endpoint. */
