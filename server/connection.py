@@ -8,7 +8,8 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from secrets import token_hex
@@ -157,6 +158,7 @@ class Connection:
         self._throttled: asyncio.TimerHandle | None = None  # while it is to send nothing more
         self._presence_bytes = 0  # at most so many are shown, as far as is known
         self.congested = False
+        self._outlives_session = False
         self._missed_news = False  # events were let go while it was congested
 
     # Endpoint
@@ -392,7 +394,19 @@ class Connection:
         elif self.phase is Phase.READY:
             self.send(binary_message(message))
 
+    @contextmanager
+    def outliving_session(self) -> Iterator[None]:
+        """Within it this connection is not closed because its session ends: it ends it itself,
+        and is to have the answer."""
+        self._outlives_session = True
+        try:
+            yield
+        finally:
+            self._outlives_session = False
+
     def _session_ended(self, _: bytes) -> None:
+        if self._outlives_session:
+            return
         self._send(refusal(None, MemoError(ErrorCode.SESSION_ENDED)))
         self._socket.close(CloseCode.SESSION_ENDED, ErrorCode.SESSION_ENDED.value)
 

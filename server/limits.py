@@ -205,7 +205,12 @@ class _Guarded:
                     MutableHeaders(scope=message).update(window.headers)
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            # It is answered further out.
+            await self._limiter.forgive(self._limit, *key)
+            raise
 
     def _forgives(self, status: int) -> bool:
         """Whether a call does not count in the end: what failed on our side never does."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from uuid import UUID
 
 from protocol.accounts import Me, RenewedSession, RenewSession
@@ -40,7 +41,7 @@ class Sessions:
         rows = await self._rows.of(call.principal.account_id)
         return SessionList(sessions=[_session(row, current) for row in rows])
 
-    async def end(self, call: Call, request: EndSessions) -> Empty:
+    async def end(self, call: ConnectionCall, request: EndSessions) -> Empty:
         """Raises:
         MemoError: `invalid_request`, `not_found`.
         """
@@ -51,10 +52,13 @@ class Sessions:
         if request.id is None:
             for session_id in await self._rows.end_others(account_id, current):
                 self._end(session_id)
-        elif not await self._rows.end(account_id, request.id):
-            raise MemoError(ErrorCode.NOT_FOUND, "you have no such session")
-        elif request.id == current:
-            # Behind the reply, which this connection is to get.
+            return Empty()
+        own = request.id == current
+        with call.channels.outliving_session() if own else nullcontext():
+            if not await self._rows.end(account_id, request.id):
+                raise MemoError(ErrorCode.NOT_FOUND, "you have no such session")
+        if own:
+            # Behind the reply.
             asyncio.get_running_loop().call_soon(self._end, current)
         else:
             self._end(request.id)
