@@ -82,7 +82,7 @@ logger = structlog.get_logger("server")
 class App:
     """One node. Use as `async with App.running(settings) as app`."""
 
-    def __init__(self, asgi: Starlette, auth: Auth) -> None:
+    def __init__(self, asgi: ASGIApp, auth: Auth) -> None:
         self.asgi = asgi
         self.auth = auth
 
@@ -250,7 +250,7 @@ def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint 
 
 def _asgi(
     settings: Settings, metrics: Metrics, sockets: Sockets, routes: Sequence[BaseRoute]
-) -> Starlette:
+) -> ASGIApp:
     """REST and pages; the WebSockets are handed to uvicorn beside it, and find their `sockets`
     in the lifespan's state."""
 
@@ -260,7 +260,6 @@ def _asgi(
 
     middleware = [
         Middleware(HTTPMetrics, metrics=metrics),
-        Middleware(security.SecurityHeaders, settings=settings),
         *security.cross_origin(settings),
     ]
     app = Starlette(
@@ -271,7 +270,8 @@ def _asgi(
     )
     # It would redirect to whatever host the request names.
     app.router.redirect_slashes = False
-    return app
+    # Around all of it: what fails is answered further out than any middleware of Starlette's.
+    return security.SecurityHeaders(app, settings)
 
 
 async def _upgrade_required(request: Request) -> Response:

@@ -26,7 +26,7 @@ _PROGRAMS = (
     ("Chrome", "Chrome"),
     ("Safari", "Safari"),
 )
-_PRODUCT = re.compile(r"([A-Za-z][\w .-]{0,39}?)(?:/([\w.-]{1,20}))?(?:[ (;]|$)")
+_PRODUCT = re.compile(r"([A-Za-z][\w .-]{0,39}?)\s*(?:[/(;]|$)", re.ASCII)
 
 
 def device_name(user_agent: str | None) -> str:

@@ -19,10 +19,10 @@ class Throttle:
 
     __slots__ = ("_bytes", "_filled_at", "_frames")
 
-    def __init__(self, now: float | None = None) -> None:
-        self._frames = float(FRAMES_AT_ONCE)
-        self._bytes = float(BYTES_AT_ONCE)
-        self._filled_at = time.monotonic() if now is None else now
+    def __init__(self) -> None:
+        self._frames: float = FRAMES_AT_ONCE
+        self._bytes: float = BYTES_AT_ONCE
+        self._filled_at = time.monotonic()
 
     def take(self, frames: int, size: int) -> float:
         """A message has come. Returns for how many seconds no further one is to be read."""
@@ -30,10 +30,13 @@ class Throttle:
         self._bytes -= size
         if self._frames >= 0 and self._bytes >= 0:
             return 0.0
-        return self._refill(time.monotonic())
+        return self._refill(frames, size)
 
-    def _refill(self, now: float) -> float:
+    def _refill(self, frames: int, size: int) -> float:
+        now = time.monotonic()
         passed, self._filled_at = now - self._filled_at, now
-        self._frames = min(FRAMES_AT_ONCE, self._frames + passed * FRAMES_PER_SECOND)
-        self._bytes = min(BYTES_AT_ONCE, self._bytes + passed * BYTES_PER_SECOND)
+        # What was left before this message, and what has come since, but never more than fits.
+        left = min(FRAMES_AT_ONCE, self._frames + frames + passed * FRAMES_PER_SECOND)
+        left_bytes = min(BYTES_AT_ONCE, self._bytes + size + passed * BYTES_PER_SECOND)
+        self._frames, self._bytes = left - frames, left_bytes - size
         return max(0.0, -self._frames / FRAMES_PER_SECOND, -self._bytes / BYTES_PER_SECOND)

@@ -289,8 +289,8 @@ async def test_an_admin_finds_disables_and_enables_accounts(
             assert (await refusal(raw, operation, userId=own, **more)).code == "conflict"
             none = str(uuid4())
             assert (await refusal(raw, operation, userId=none, **more)).code == "not_found"
-        answer = await refusal(raw, "admin.setRole", userId=user_id, role="god")
-        assert answer.code == "invalid_request"
+        error = await refusal(raw, "admin.setRole", userId=user_id, role="god")
+        assert error.code == "invalid_request"
         stats = await reply(raw, "admin.stats")
         assert stats["users"] >= 2
         assert stats["activeSessions"] >= 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -29,7 +30,7 @@ from joserfc.jwk import KeySet, RSAKey
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
-from server.config import ConfigError
+from server.config import ConfigError, Features
 from server.tokens import Principal, Tokens, UnknownKeyError, generate_key, read_key
 from storage.keys import SigningKey
 
@@ -536,3 +537,30 @@ def test_a_key_that_cannot_be_used_is_refused_in_one_line_without_showing_it(
     assert said in message
     assert "\n" not in message
     assert "BEGIN" not in message
+
+
+# What roles bring
+
+_BASE = {"read:memories", "write:memories"}
+_MORE = {"delete:memories", "access:ai", "sync:whatsapp"}
+_ADMINS = {"manage:users"}
+
+
+@pytest.mark.parametrize(
+    ("features", "role", "rights"),
+    [
+        ("tiers", "user", _BASE),
+        ("tiers", "premium", _BASE | _MORE),
+        ("tiers", "admin", _BASE | _MORE | _ADMINS),
+        ("all", "user", _BASE | _MORE),
+        ("all", "premium", _BASE | _MORE),
+        ("all", "admin", _BASE | _MORE | _ADMINS),
+    ],
+)
+def test_roles_bring_the_plans_rights_in_tiers_and_all_but_the_admins_without(
+    features: Features, role: str, rights: set[str]
+) -> None:
+    assert {right.value for right in Tokens([KEY], features=features).rights(role)} == rights
+    user = msgspec.structs.replace(ADA, role=role)
+    access, _ = Tokens([KEY], features=features, clock=lambda: NOW).issue_access(user, SESSION)
+    assert set(claims_of(access)["permissions"]) == rights
