@@ -448,8 +448,9 @@ class Connection:
 
     def _slow_down(self, seconds: float) -> None:
         """It sends faster than it may: what comes now is handled, the next waits in the socket."""
-        if self._throttled is None:
-            self._throttled = self._loop.call_later(seconds, self._go_on)
+        if self._throttled is not None:
+            self._throttled.cancel()
+        self._throttled = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._throttled = None

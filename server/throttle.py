@@ -14,7 +14,8 @@ class Throttle:
     """Allows so many frames and bytes at once, and so many a second from then on.
 
     The clock is looked at only when the allowance is used up: until then a message costs two
-    subtractions.
+    subtractions, a tenth of a microsecond. So what came back meanwhile comes then, and twice as
+    much may pass at once.
     """
 
     __slots__ = ("_bytes", "_filled_at", "_frames")

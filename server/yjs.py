@@ -143,9 +143,8 @@ class YjsConnection:
             if self._early_bytes > MAX_EARLY_BYTES:
                 self._socket.close(CloseCode.OVERFLOW, "too much before the document is open")
             return
-        if (pause := self._throttle.take(1, len(message))) and self._throttled is None:
-            self._throttled = asyncio.get_running_loop().call_later(pause, self._go_on)
-            self._update_reading()
+        if pause := self._throttle.take(1, len(message)):
+            self._slow_down(pause)
         try:
             self._handle(message, self._subscription)
         except ValueError as error:
@@ -300,6 +299,13 @@ class YjsConnection:
 
     def _update_reading(self) -> None:
         self._socket.pause_reading(self._backlog.full or self._throttled is not None)
+
+    def _slow_down(self, seconds: float) -> None:
+        """It sends faster than it may: what comes now is handled, the next waits in the socket."""
+        if self._throttled is not None:
+            self._throttled.cancel()
+        self._throttled = asyncio.get_running_loop().call_later(seconds, self._go_on)
+        self._update_reading()
 
     def _go_on(self) -> None:
         self._throttled = None
