@@ -78,7 +78,8 @@ class Answer:
 class Endpoint:
     """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
     `bearer`: an access token in the header `Authorization` may stand in for the body. A call
-    counts against `limit` (None: against nothing); with `forgiving` only one that fails does."""
+    counts against `limit` (None: against nothing); with `forgiving` only one that fails does, and
+    not if it is refused with one of `forgiven`: whoever is told that had the right secret."""
 
     name: str
     method: Literal["GET", "POST"]
@@ -90,6 +91,7 @@ class Endpoint:
     bearer: bool = False
     limit: Limit | None = None
     forgiving: bool = False
+    forgiven: tuple[ErrorCode, ...] = ()
 
     @property
     def refusals(self) -> tuple[ErrorCode, ...]:
@@ -126,6 +128,7 @@ LOGIN = Endpoint(
     ),
     limit=Limit.AUTH,
     forgiving=True,
+    forgiven=(ErrorCode.ACCOUNT_DISABLED,),
 )
 REFRESH = Endpoint(
     "refresh",

@@ -32,7 +32,7 @@ from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
 from server.http import HTTP
-from server.limits import Counters, Guesses, Limiter
+from server.limits import Counters, Limiter, Lockout
 from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
@@ -174,7 +174,7 @@ class App:
             await claim.follow(roster.hear)
 
             routes: list[BaseRoute] = [
-                *rest.routes(auth, tokens, Guesses(limiter, accounts.familiar)),
+                *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.limits import Limit
-from protocol.rest import ENDPOINTS, Endpoint
+from protocol.rest import ENDPOINTS, LOGIN, Endpoint
 from server.config import Rate, Settings
-from server.rest import bearer, error_response
+from server.rest import bearer, error_response, refused_with
 from server.tokens import Principal
 from storage.counters import Count, LocalCounters
 
@@ -113,7 +113,7 @@ class Limiter:
         """
         rate = self._rates.get(Limit.SOCKET)
         if rate is not None:
-            count = self._operations.count(str(user_id), rate.seconds)
+            count = self._operations.count(user_id, rate.seconds)
             if count.number > rate.amount:
                 raise RateLimited(Window(rate, 0, count.seconds_left))
         if limit is not Limit.SOCKET:
@@ -129,8 +129,8 @@ class Limiter:
         return Window(rate, rate.amount - count.number, count.seconds_left)
 
 
-class Guesses:
-    """Counts wrong guesses at what an account is opened with, whatever addresses they come from.
+class Lockout:
+    """Counts wrong guesses at an account's password, whatever addresses they come from.
 
     So that nobody can keep the owner out by guessing, an address that the account has signed in
     from before is not held to it, only to what any address is. `familiar` says if it has.
@@ -142,8 +142,8 @@ class Guesses:
 
     @asynccontextmanager
     async def at(self, account: str, address: str | None) -> AsyncIterator[None]:
-        """Within it `account`, an e-mail address, is tried. A refusal that is the caller's fault
-        is a wrong guess.
+        """Within it `account`, an e-mail address, is tried to sign in to. A refusal that is the
+        caller's fault is a wrong guess.
 
         Raises:
             RateLimited: there were too many, and nothing is tried.
@@ -157,7 +157,7 @@ class Guesses:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, MemoError) or error.code.status >= 500:
+            if not isinstance(error, MemoError) or _is_no_guess(LOGIN, error.code):
                 await self._limiter.forgive(Limit.AUTH, *key)
             raise
         await self._limiter.forgive(Limit.AUTH, *key)
@@ -199,7 +199,7 @@ class _Guarded:
         async def send_with_headers(message: Message) -> None:
             nonlocal window
             if message["type"] == "http.response.start":
-                if self._forgives(message["status"]):
+                if self._forgives(message["status"], refused_with(scope)):
                     window = await self._limiter.forgive(self._limit, *key)
                 if window is not None:
                     MutableHeaders(scope=message).update(window.headers)
@@ -212,9 +212,13 @@ class _Guarded:
             await self._limiter.forgive(self._limit, *key)
             raise
 
-    def _forgives(self, status: int) -> bool:
+    def _forgives(self, status: int, code: ErrorCode | None) -> bool:
         """Whether a call does not count in the end: what failed on our side never does."""
-        return status >= 500 or (self._endpoint.forgiving and status < 400)
+        if code is not None:
+            return code.status >= 500 or (
+                self._endpoint.forgiving and _is_no_guess(self._endpoint, code)
+            )
+        return self._endpoint.forgiving and status < 400
 
     def _key(self, request: Request) -> tuple[str, ...]:
         """Guesses are counted by where they come from, whoever they say they are."""
@@ -227,6 +231,10 @@ class _Guarded:
             except MemoError:
                 pass
         return (origin(request),)
+
+
+def _is_no_guess(endpoint: Endpoint, code: ErrorCode) -> bool:
+    return code.status >= 500 or code in endpoint.forgiven
 
 
 def origin(request: Request) -> str:

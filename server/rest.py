@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
@@ -36,15 +37,15 @@ _FIELD = re.compile(r" - at `\$\.?(?P<path>.+)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.+?)`")
 
 
-class Guesses(Protocol):
-    """Counts wrong guesses at an account: `server.limits.Guesses`."""
+class Lockout(Protocol):
+    """Counts wrong guesses at an account: `server.limits.Lockout`."""
 
     def at(self, account: str, address: str | None) -> AbstractAsyncContextManager[None]: ...
 
 
-def routes(auth: Auth, tokens: Tokens, guesses: Guesses) -> list[Route]:
+def routes(auth: Auth, tokens: Tokens, lockout: Lockout) -> list[Route]:
     """The routes of accounts and tokens."""
-    api = _AuthApi(auth, tokens, guesses)
+    api = _AuthApi(auth, tokens, lockout)
     return [
         route(REGISTER, api.register),
         route(LOGIN, api.login),
@@ -143,6 +144,12 @@ def invalid_request(error: Exception) -> MemoError:
     return MemoError(ErrorCode.INVALID_REQUEST, f"{field}: {problem}", details={field: problem})
 
 
+def refused_with(scope: Scope) -> ErrorCode | None:
+    """The code that a request was refused with, if it was."""
+    code: ErrorCode | None = getattr(Request(scope).state, "refused_with", None)
+    return code
+
+
 def error_response(
     error: MemoError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -164,10 +171,10 @@ def error_response(
 
 
 class _AuthApi:
-    def __init__(self, auth: Auth, tokens: Tokens, guesses: Guesses) -> None:
+    def __init__(self, auth: Auth, tokens: Tokens, lockout: Lockout) -> None:
         self._auth = auth
         self._tokens = tokens
-        self._guesses = guesses
+        self._lockout = lockout
 
     async def register(self, request: Request) -> Response:
         body = await read_json(request, Register)
@@ -179,7 +186,7 @@ class _AuthApi:
     async def login(self, request: Request) -> Response:
         body = await read_json(request, Login)
         address = _address(request)
-        async with self._guesses.at(normalize_email(body.email) or body.email, address):
+        async with self._lockout.at(normalize_email(body.email) or body.email, address):
             signed_in = await self._auth.login(
                 body, address=address, user_agent=request.headers.get("user-agent")
             )
@@ -245,6 +252,7 @@ async def _on_exception(request: Request, error: Exception) -> Response:
     if isinstance(error, MemoError):
         if error.__cause__ is not None:
             log.warning("rest.failed", path=request.url.path, error=repr(error.__cause__))
+        request.state.refused_with = error.code
         return error_response(error)
     if isinstance(error, ClientDisconnect):  # nobody is there to read the reply
         return error_response(MemoError(ErrorCode.CANCELLED))

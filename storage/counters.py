@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 from limits.aio.storage import RedisStorage
@@ -35,12 +36,12 @@ class LocalCounters:
     """Counters of this process. A key's window begins when it is first counted for."""
 
     def __init__(self) -> None:
-        self._windows: dict[str, tuple[int, float]] = {}
+        self._windows: dict[str | UUID, tuple[int, float]] = {}
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def count(self, key: str, seconds: int, amount: int = 1) -> Count:
+    def count(self, key: str | UUID, seconds: int, amount: int = 1) -> Count:
         """Count `amount` more, in a window of so many seconds. It may be negative, to take back
         what was counted."""
         now = time.monotonic()

@@ -20,7 +20,7 @@ from protocol.operations import OPERATIONS
 from protocol.rest import ENDPOINTS
 from server.auth import Auth
 from server.config import Rate, Settings
-from server.limits import Counters, Guesses, Limiter, RateLimited, guarded, origin
+from server.limits import Counters, Limiter, Lockout, RateLimited, guarded, origin
 from server.passwords import Passwords
 from server.rest import exception_handlers, routes
 from server.tokens import Tokens, generate_key
@@ -48,7 +48,7 @@ async def node(
     tokens, accounts = Tokens([KEY]), Accounts(pool)
     limiter = Limiter(rates, counters)
     served = routes(
-        Auth(accounts, tokens, passwords, ended), tokens, Guesses(limiter, accounts.familiar)
+        Auth(accounts, tokens, passwords, ended), tokens, Lockout(limiter, accounts.familiar)
     )
     app = Starlette(
         routes=guarded(served, limiter, tokens), exception_handlers=exception_handlers()
@@ -200,10 +200,21 @@ async def test_an_account_that_is_not_there_is_limited_in_the_same_words(post: P
 async def test_a_failure_of_ours_is_nobodys_guess(pool: asyncpg.Pool, post: Post) -> None:
     await post("register", person())
     await pool.execute("ALTER TABLE users RENAME TO gone")
-    for _ in range(6):
+    for _ in range(4):
         assert (await post("login", right())).status_code == 500
     await pool.execute("ALTER TABLE gone RENAME TO users")
     assert (await post("login", right())).status_code == 200
+
+
+async def test_who_knows_the_password_of_a_closed_account_has_guessed_nothing(
+    pool: asyncpg.Pool, post: Post
+) -> None:
+    await post("register", person())
+    await pool.execute("UPDATE users SET is_active = false")
+    for _ in range(5):
+        answer = await post("login", right())
+        assert answer.json()["error"]["code"] == "account_disabled"
+        assert answer.headers["ratelimit-remaining"] == "3"
 
 
 # The others
@@ -318,12 +329,12 @@ async def test_a_guess_that_is_interrupted_stays_counted() -> None:
     async def unfamiliar(account: str, address: str) -> bool:
         return False
 
-    guesses = Guesses(limiter, unfamiliar)
+    lockout = Lockout(limiter, unfamiliar)
     with pytest.raises(asyncio.CancelledError):
-        async with guesses.at("ada@example.com", "192.0.2.1"):
+        async with lockout.at("ada@example.com", "192.0.2.1"):
             raise asyncio.CancelledError
     with pytest.raises(MemoError):
-        async with guesses.at("ada@example.com", "192.0.2.1"):
+        async with lockout.at("ada@example.com", "192.0.2.1"):
             pass
 
 

@@ -24,7 +24,7 @@ from protocol import rest as declared
 from protocol.accounts import Refreshed, SignedIn
 from protocol.errors import ErrorCode, MemoError
 from server.auth import Auth
-from server.limits import Guesses, Limiter
+from server.limits import Limiter, Lockout
 from server.passwords import Passwords
 from server.rest import error_response, exception_handlers, read_body, route, routes
 from server.tokens import Tokens, generate_key
@@ -66,8 +66,8 @@ async def url(pool: asyncpg.Pool) -> AsyncIterator[str]:
     tokens = Tokens([KEY])
     accounts = Accounts(pool)
     auth = Auth(accounts, tokens, passwords, ended)
-    guesses = Guesses(Limiter({}, LocalCounters()), accounts.familiar)
-    async with serving(routes(auth, tokens, guesses)) as url:
+    lockout = Lockout(Limiter({}, LocalCounters()), accounts.familiar)
+    async with serving(routes(auth, tokens, lockout)) as url:
         yield url
     passwords.close()
 
