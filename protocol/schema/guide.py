@@ -95,6 +95,34 @@ def overview() -> Section:
                     ),
                 ),
             ),
+            Section(
+                "Rights and roles",
+                (
+                    Paragraph(
+                        "An account has the role `user`, `premium` or `admin`, and a role brings"
+                        " rights: [account.me](#accountme) names them, and an operation says which"
+                        " one it needs. By default every account has all of them but"
+                        " `manage:users`, which is an admin's. A server set to `FEATURES=tiers`"
+                        " gives `user` only `read:memories` and `write:memories`, `premium` also"
+                        " `delete:memories`, `access:ai` and `sync:whatsapp`. A role that changes"
+                        " counts at once, whatever an access token still says: open sockets get"
+                        " [account.changed](#accountchanged)."
+                    ),
+                ),
+            ),
+            Section(
+                "Limits",
+                (
+                    Paragraph(
+                        "Who calls too often is refused with `rate_limited` and told how many"
+                        " seconds to wait: in `retryAfter`, on REST in the header `Retry-After`."
+                        " Limited calls of REST say with every answer how much is left, in"
+                        " `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds)."
+                        " Signing in rightly and refreshing do not count. Updates and presence are"
+                        " never refused for being many: the server reads them more slowly."
+                    ),
+                ),
+            ),
         ),
     )
 
