@@ -32,7 +32,7 @@ from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.health import Health
 from server.http import HTTP
-from server.limits import Counters, Limiter, Lockout
+from server.limits import Limiter, Lockout
 from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
@@ -117,7 +117,7 @@ class App:
             passwords = Passwords()
             stack.callback(passwords.close)
             tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
-            limiter = Limiter.of(settings, await stack.enter_async_context(_counters(settings)))
+            limiter = await stack.enter_async_context(_limiter(settings, metrics))
             notices = Notices(broker)
 
             async def end_session(session_id: UUID) -> None:
@@ -296,12 +296,12 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
-async def _counters(settings: Settings) -> AsyncIterator[Counters]:
+async def _limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
     if settings.redis_url is None:
-        yield LocalCounters()
+        yield Limiter.of(settings, LocalCounters(), metrics)
         return
     async with SharedCounters.connected(settings.redis_url) as counters:
-        yield counters
+        yield Limiter.of(settings, counters, metrics)
 
 
 async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> None:

@@ -17,6 +17,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.limits import Limit
 from protocol.rest import ENDPOINTS, LOGIN, Endpoint
 from server.config import Rate, Settings
+from server.metrics import Metrics
 from server.rest import bearer, error_response, refused_with
 from server.tokens import Principal
 from storage.counters import Count, LocalCounters
@@ -68,15 +69,22 @@ class RateLimited(MemoError):
 
 
 class Limiter:
-    """Counts calls and refuses those that are too many. `rates` leaves out what is not limited."""
+    """Counts calls and refuses those that are too many. `rates` leaves out what is not limited;
+    `refused` is told of each refusal."""
 
-    def __init__(self, rates: Mapping[Limit, Rate | None], counters: Counters) -> None:
+    def __init__(
+        self,
+        rates: Mapping[Limit, Rate | None],
+        counters: Counters,
+        refused: Callable[[Limit], None] = lambda _: None,
+    ) -> None:
+        self._refused = refused
         self._rates = {limit: rate for limit, rate in rates.items() if rate is not None}
         self._counters = counters
         self._operations = LocalCounters()
 
     @classmethod
-    def of(cls, settings: Settings, counters: Counters) -> "Limiter":
+    def of(cls, settings: Settings, counters: Counters, metrics: Metrics) -> "Limiter":
         """With the rates that an operator has set."""
         rates = {
             Limit.AUTH: settings.rate_limit_auth,
@@ -85,7 +93,7 @@ class Limiter:
             Limit.AI: settings.rate_limit_ai,
             Limit.SOCKET: settings.rate_limit_socket,
         }
-        return cls(rates, counters)
+        return cls(rates, counters, lambda limit: metrics.rate_limited.labels(limit.value).inc())
 
     async def count(self, limit: Limit, *key: str) -> Window | None:
         """Count one call. None where there is no limit.
@@ -95,6 +103,7 @@ class Limiter:
         """
         window = await self._add(limit, key, 1)
         if window is not None and window.remaining < 0:
+            self._refused(limit)
             raise RateLimited(window._replace(remaining=0))
         return window
 
@@ -115,6 +124,7 @@ class Limiter:
         if rate is not None:
             count = self._operations.count(user_id, rate.seconds)
             if count.number > rate.amount:
+                self._refused(Limit.SOCKET)
                 raise RateLimited(Window(rate, 0, count.seconds_left))
         if limit is not Limit.SOCKET:
             await self.count(limit, f"user:{user_id}")

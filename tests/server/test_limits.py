@@ -21,6 +21,7 @@ from protocol.rest import ENDPOINTS
 from server.auth import Auth
 from server.config import Rate, Settings
 from server.limits import Counters, Limiter, Lockout, RateLimited, guarded, origin
+from server.metrics import Metrics
 from server.passwords import Passwords
 from server.rest import exception_handlers, routes
 from server.tokens import Tokens, generate_key
@@ -298,8 +299,9 @@ def test_an_ipv6_network_is_one_place(host: str | None, named: str) -> None:
 
 
 async def test_every_operation_counts_and_some_count_twice() -> None:
-    rates = {Limit.SOCKET: Rate(3, 60), Limit.AI: Rate(1, 3600)}
-    limiter = Limiter(rates, LocalCounters())
+    metrics = Metrics()
+    settings = Settings.read({"RATE_LIMIT_SOCKET": "3/minute", "RATE_LIMIT_AI": "1/hour"})
+    limiter = Limiter.of(settings, LocalCounters(), metrics)
     ada, bob = uuid4(), uuid4()
     await limiter.admit(Limit.AI, ada)
     with pytest.raises(RateLimited) as refusal:
@@ -313,6 +315,9 @@ async def test_every_operation_counts_and_some_count_twice() -> None:
     assert refusal.value.retry_after is not None
     assert 50 <= refusal.value.retry_after <= 60
     await limiter.admit(Limit.SOCKET, bob)
+    for limit in ("ai", "socket"):
+        sample = metrics.registry.get_sample_value("memo_rate_limited_total", {"limit": limit})
+        assert sample == 1
 
 
 async def test_a_rate_that_is_set_anew_counts_anew() -> None:
