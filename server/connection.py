@@ -495,7 +495,7 @@ class Connection:
 
     def _count_presence(self, size: int) -> None:
         """Raises:
-        MemoError: `too_large`, when that is more than one connection may show.
+        MemoError: `malformed_awareness`, when that is more than one connection may show.
         """
         self._presence_bytes += size
         if self._presence_bytes > MAX_PRESENCE_BYTES:
@@ -505,7 +505,7 @@ class Connection:
             if self._presence_bytes > MAX_PRESENCE_BYTES:
                 self._presence_bytes = shown
                 raise MemoError(
-                    ErrorCode.TOO_LARGE,
+                    ErrorCode.MALFORMED_AWARENESS,
                     f"one connection may show {MAX_PRESENCE_BYTES} bytes of presence",
                 )
 

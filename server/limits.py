@@ -206,9 +206,12 @@ class _Guarded:
             await response(scope, receive, send)
             return
 
+        answered = False
+
         async def send_with_headers(message: Message) -> None:
-            nonlocal window
+            nonlocal window, answered
             if message["type"] == "http.response.start":
+                answered = True
                 if self._forgives(message["status"], refused_with(scope)):
                     window = await self._limiter.forgive(self._limit, *key)
                 if window is not None:
@@ -218,16 +221,14 @@ class _Guarded:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            # It is answered further out.
-            await self._limiter.forgive(self._limit, *key)
+            if not answered:  # that is done further out
+                await self._limiter.forgive(self._limit, *key)
             raise
 
     def _forgives(self, status: int, code: ErrorCode | None) -> bool:
         """Whether a call does not count in the end: what failed on our side never does."""
         if code is not None:
-            return code.status >= 500 or (
-                self._endpoint.forgiving and _is_no_guess(self._endpoint, code)
-            )
+            return _is_no_guess(self._endpoint, code)
         return self._endpoint.forgiving and status < 400
 
     def _key(self, request: Request) -> tuple[str, ...]:
