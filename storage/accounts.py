@@ -11,6 +11,7 @@ import msgspec
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import timestamp
+from storage.postgres import Connection
 
 REFRESH_LIFETIME = timedelta(days=7)
 REMEMBERED_LIFETIME = timedelta(days=30)
@@ -198,8 +199,7 @@ class Accounts:
 
     async def user(self, user_id: UUID) -> User | None:
         """The account as its owner sees it."""
-        row = await self._pool.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
-        return None if row is None else _read_user(row)
+        return await read_account(self._pool, user_id)
 
     async def users(self, limit: int) -> Sequence[User]:
         """At most `limit` accounts, oldest first."""
@@ -320,6 +320,12 @@ class Accounts:
             role,
         )
         return None if row is None else _read_user(row)
+
+
+async def read_account(connection: Connection | asyncpg.Pool, user_id: UUID) -> User | None:
+    """The account as its owner sees it."""
+    row = await connection.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
+    return None if row is None else _read_user(row)
 
 
 def _read_user(row: asyncpg.Record) -> User:
