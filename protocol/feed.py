@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from protocol.memories import Memory, Role
-from protocol.records import Body
+from protocol.records import Body, Timestamp
 
 
 class GetChanges(Body, frozen=True):
@@ -35,6 +35,8 @@ class Change(Body, omit_defaults=True, frozen=True):
     category_id: UUID | None = None
     is_favorite: bool = False
     is_archived: bool = False
+    last_read_at: Timestamp | None = None
+    unread_count: int = 0
 
 
 class Changes(Body, omit_defaults=True, frozen=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, memories
+from protocol import accounts, documents, feed, memories, messages
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -97,6 +97,42 @@ MEMORIES_DELETE = Operation(
     Permission.DELETE_MEMORIES,
     "Delete a memory for all its members.",
 )
+MESSAGES_LIST = Operation(
+    "messages.list",
+    messages.ListMessages,
+    messages.MessagePage,
+    Permission.READ_MEMORIES,
+    "The messages of a memory's thread, paged.",
+)
+MESSAGES_CREATE = Operation(
+    "messages.create",
+    messages.CreateMessage,
+    messages.OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Write a message; owner, editors and commenters may. Repeated with the same id it answers the"
+    " first one's message.",
+)
+MESSAGES_UPDATE = Operation(
+    "messages.update",
+    messages.UpdateMessage,
+    messages.OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Change a message of one's own, as an edit that merges with others.",
+)
+MESSAGES_DELETE = Operation(
+    "messages.delete",
+    messages.DeleteMessage,
+    messages.DeletedMessage,
+    Permission.WRITE_MEMORIES,
+    "Delete a message of one's own, or as the memory's owner any; replies to it stay.",
+)
+MESSAGES_MARK_READ = Operation(
+    "messages.markRead",
+    messages.MarkRead,
+    messages.ReadMark,
+    Permission.READ_MEMORIES,
+    "Move the member's own read mark of a thread forward; it never goes back.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -122,6 +158,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    MESSAGES_LIST,
+    MESSAGES_CREATE,
+    MESSAGES_UPDATE,
+    MESSAGES_DELETE,
+    MESSAGES_MARK_READ,
     SESSION_RENEW,
     ACCOUNT_ME,
 )

@@ -50,6 +50,7 @@ from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
+from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
 from storage.updates import UpdateLog
@@ -59,6 +60,7 @@ from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
+from sync.messages import Messages
 from sync.projection import Projector
 from sync.tasks import Tasks
 from sync.watch import Watch
@@ -142,7 +144,19 @@ class App:
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                messages=Messages(
+                    MessageRows(pool),
+                    memory_rows,
+                    hub=hub,
+                    projector=projector,
+                    workers=workers,
+                    notices=notices,
+                ),
+                feed=Feed(feed),
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -180,7 +194,13 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    *,
+    documents: Documents,
+    memories: Memories,
+    messages: Messages,
+    feed: Feed,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +213,11 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.MESSAGES_LIST, messages.list),
+        Binding(operations.MESSAGES_CREATE, messages.create),
+        Binding(operations.MESSAGES_UPDATE, messages.update),
+        Binding(operations.MESSAGES_DELETE, messages.delete),
+        Binding(operations.MESSAGES_MARK_READ, messages.mark_read),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

@@ -16,7 +16,9 @@ import asyncpg
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.feed import Change, Changes
+from protocol.records import timestamp
 from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
+from storage.messages import UNREAD
 
 MAX_BYTES = 4 << 20  # of one page's contents, as they are stored
 _START = UUID(int=0)
@@ -57,7 +59,7 @@ _BRIEF = f"""
 {_PAGE}
 SELECT p.changed_xid::text AS changed_xid, count(*) OVER () AS found,
     d.deleted_at IS NOT NULL AS deleted, p.id, d.epoch, d.head AS log_offset, ms.role,
-    ms.category_id, ms.is_favorite, ms.is_archived
+    ms.category_id, ms.is_favorite, ms.is_archived, ms.last_read_at, {UNREAD} AS unread_count
 FROM page p JOIN documents d USING (id)
     JOIN memberships ms ON ms.memory_id = p.id AND ms.user_id = $1
 ORDER BY p.changed_xid, p.id
@@ -189,6 +191,8 @@ def _read_brief(row: asyncpg.Record) -> Change:
         category_id=row["category_id"],
         is_favorite=row["is_favorite"],
         is_archived=row["is_archived"],
+        last_read_at=row["last_read_at"] and timestamp(row["last_read_at"]),
+        unread_count=row["unread_count"],
     )
 
 

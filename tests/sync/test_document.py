@@ -189,7 +189,7 @@ def test_messages_are_read_with_their_fields() -> None:
                 "userId": str(author),
                 "parentMessageId": str(parent),
                 "metadata": {"seconds": 3},
-                "attachments": ["a", 7, "b"],
+                "attachments": [str(author), 7, "b", str(parent).upper()],
                 "isAiGenerated": True,
                 "status": "read",
                 "createdAt": "2026-01-31T09:30:00+01:00",
@@ -201,7 +201,10 @@ def test_messages_are_read_with_their_fields() -> None:
     assert message.content == "hello\ufffd"
     assert (message.message_type, message.status) == ("voice", "read")
     assert (message.user_id, message.parent_message_id) == (author, parent)
-    assert (message.metadata, message.attachments) == ({"seconds": 3}, ["a", "b"])
+    assert (message.metadata, message.attachments) == (
+        {"seconds": 3},
+        [author, parent],
+    )
     assert message.is_ai_generated
     assert message.created_at == datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """The projector: rows behind the log by moments, whatever the documents hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from pycrdt import Doc, Map
 
 from protocol import frames
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Author, Entry, Projection
+from protocol.log import Author, Entry, Projection, Saved
 from storage.memories import MemoryRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
@@ -31,14 +31,14 @@ class CountingRows(MemoryRows):
         self.news = News()
         self.before_save: Callable[[], Any] | None = None
 
-    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Saved:
         if self.before_save is not None:
             intervention, self.before_save = self.before_save, None
             await intervention()
-        followers = await super().save(document_id, projection, offset)
+        saved = await super().save(document_id, projection, offset)
         self.saved.append((document_id, offset))
         self.news.tell()
-        return followers
+        return saved
 
 
 class Stage:
