@@ -280,6 +280,8 @@ class Messages:
     ) -> tuple[bytes | None, Projection]:
         try:
             return await self._workers.run(change, updates, what, client_id, known)
+        except RecursionError:  # too deep even to be handed over
+            raise _unstorable(f"nesting deeper than {MAX_NESTING}") from None
         except (ValueError, TypeError, OverflowError) as error:
             raise _unstorable(str(error)) from None
 
