@@ -19,6 +19,9 @@ WRITERS: frozenset[Role] = frozenset(("owner", "editor"))
 COMMENTERS: frozenset[Role] = WRITERS | {"commenter"}
 
 
+BASE = -1  # a projection's `known`: the offset that the edit was made at, which it goes with
+
+
 class Outcome(Enum):
     """What the commit made of one update."""
 
@@ -80,7 +83,8 @@ class Projection(msgspec.Struct, frozen=True):
     """What a document holds, as its rows will say it. `content` has the body under `text`.
 
     `messages` are all there are; or, of rows that are `known` to stand for an offset, those that
-    they lack or have otherwise, and `gone` are those that the document has no more.
+    they lack or have otherwise, and `gone` are those that the document has no more. With `more`
+    there are others, for the next projection.
     """
 
     title: str | None
@@ -91,11 +95,12 @@ class Projection(msgspec.Struct, frozen=True):
     messages: list[Message]
     known: int | None = None
     gone: list[UUID] = []
+    more: bool = False
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """What became of a projection: the accounts that follow the memory; and False if others wrote
-    rows of the thread meanwhile, and it has to be projected again."""
+    """What became of a projection: the accounts that follow the memory; and False if the rows of
+    the thread are not all written, and it has to be projected again."""
 
     followers: Sequence[UUID]
     whole: bool = True

@@ -25,14 +25,16 @@ MEMORY_TABLES = """
 """
 _SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
 
-# One round trip: the guard, the rows, and who is to be told. The rows stand for the offset only if
-# those of the thread do as well, which are written behind this: not if $8, the offset that they
-# were known to stand for, is no longer true.
+# One round trip: the guard, the rows, and who is to be told. They stand for the offset if those of
+# the thread do as well, which are written behind this: that takes $8, the offset that they were
+# known to stand for, to be still true, and $9, that these are all.
 _WRITE = """
 WITH advanced AS (
     UPDATE documents SET changed_xid = pg_current_xact_id(), projected_offset = CASE
-        WHEN $8::bigint IS NULL OR projected_offset = $8 THEN $2 ELSE projected_offset END
-    WHERE id = $1 AND projected_offset < $2 RETURNING id, projected_offset = $2 AS whole
+        WHEN $9 AND coalesce(projected_offset = $8::bigint, true) THEN $2
+        ELSE projected_offset END
+    WHERE id = $1 AND projected_offset < $2
+    RETURNING id, coalesce(projected_offset IN ($2, $8), true) AS fits
 ), written AS (
     UPDATE memories m SET title = $3, description = $4, content = $5, tags = $6, metadata = $7,
         updated_at = coalesce((
@@ -40,7 +42,7 @@ WITH advanced AS (
             WHERE document_id = $1 AND log_offset = $2), now())
     FROM advanced WHERE m.id = advanced.id
 )
-SELECT user_id, (SELECT whole FROM advanced) AS whole FROM memberships WHERE memory_id = $1
+SELECT user_id, (SELECT fits FROM advanced) AS fits FROM memberships WHERE memory_id = $1
 """
 
 # One round trip as well: the memory, its member, its document, and the first update of its log.
@@ -305,11 +307,13 @@ class MemoryRows:
             projection.tags,
             projection.metadata,
             projection.known,
+            not projection.more,
         )
-        whole = rows[0]["whole"] if rows else None
-        if whole and _writes_messages(projection):
+        fits = rows[0]["fits"] if rows else None  # None: the rows are newer already
+        if fits and _writes_messages(projection):
             await write_messages(connection, document_id, projection, offset)
-        return Saved([row["user_id"] for row in rows], whole is not False)
+        whole = fits is None or (fits and not projection.more)
+        return Saved([row["user_id"] for row in rows], whole)
 
     async def _check_category(
         self, connection: Connection, account_id: UUID, category_id: UUID | None

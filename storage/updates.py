@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from protocol.log import (
+    BASE,
     COMMENTERS,
     Authorship,
     Committed,
@@ -198,9 +200,12 @@ class UpdateLog:
         async with self._commits.acquire() as connection, connection.transaction():
             outcomes = await self._append(connection, entries)
             for entry, outcome in zip(entries, outcomes, strict=True):
-                if entry.projection and outcome.offset == entry.base + 1:
+                projection = entry.projection
+                if projection and outcome.offset == entry.base + 1:
+                    if projection.known == BASE:
+                        projection = msgspec.structs.replace(projection, known=entry.base)
                     await self._memories.write(
-                        connection, entry.document_id, entry.projection, outcome.offset
+                        connection, entry.document_id, projection, outcome.offset
                     )
         return outcomes
 

@@ -10,7 +10,7 @@ in a document can be trusted to have the shape above; what has not is left out.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pycrdt import Assoc, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
-from protocol.log import Known, Message, Projection
+from protocol.log import BASE, Known, Message, Projection
 from protocol.thread import rewrite
 from sync.state import State
 from sync.update import scan
@@ -33,6 +33,7 @@ _MAX_TITLE, _MAX_DESCRIPTION, _MAX_TAG, _MAX_TAGS = 255, 1000, 50, 100
 _MAX_MESSAGE = 20_000  # characters
 MAX_MESSAGE_METADATA = 16 * 1024  # bytes as JSON; what is larger is left out
 _MAX_ATTACHMENTS = 20
+MAX_CHANGED = 1000  # of a thread's messages, in one projection: they pass through the event loop
 _ID_BYTES, _DIGEST_BYTES = 16, 8
 
 
@@ -60,24 +61,42 @@ def load(updates: Iterable[bytes], client_id: int | None = None) -> Doc[Any]:
 
 
 def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
-    """The rows that these updates' document projects to; of its thread only what is not `known`."""
-    return _project(load(updates), known)
+    """The rows that these updates' document projects to; of its thread only what is not `known`,
+    and of that a bounded number."""
+    doc = load(updates)
+    with doc.transaction():
+        messages, gone = list(_messages(doc.get("messages", type=Map))), list[UUID]()
+        if known is None:
+            return _project(doc, messages)
+        messages, gone = _difference(messages, known)
+        return _project(
+            doc,
+            messages[:MAX_CHANGED],
+            known=known.offset,
+            gone=gone[:MAX_CHANGED],
+            more=max(len(messages), len(gone)) > MAX_CHANGED,
+        )
 
 
 def edit(
-    updates: Sequence[bytes], change: Edit, client_id: int, known: Known | None = None
+    updates: Sequence[bytes],
+    change: Edit,
+    client_id: int,
+    touched: Collection[UUID] | None = None,
 ) -> tuple[bytes | None, Projection]:
     """The update that makes `change`, as `rewritten` has it."""
-    return rewritten(updates, lambda doc: _apply(doc, change), client_id, known)
+    return rewritten(updates, lambda doc: _apply(doc, change), client_id, touched)
 
 
 def rewritten(
     updates: Sequence[bytes],
     write: Callable[[Doc[Any]], None],
     client_id: int,
-    known: Known | None = None,
+    touched: Collection[UUID] | None = None,
 ) -> tuple[bytes | None, Projection]:
-    """The update that `write` makes of the document as `client_id`, and the rows that follow.
+    """The update that `write` makes of the document as `client_id`, and the rows that follow. Of
+    the thread these are the messages it has `touched`, if that is said: all others are as they
+    were at the offset that the edit is made at.
 
     The update is None when the document is so already.
 
@@ -93,7 +112,16 @@ def rewritten(
     doc.unobserve(subscription)
     for update in made:
         scan(update)
-    return (made[0] if made else None), _project(doc, known)
+    with doc.transaction():
+        thread = doc.get("messages", type=Map)
+        if touched is None:
+            projection = _project(doc, list(_messages(thread)))
+        else:
+            messages = list(_messages(thread, [str(message_id) for message_id in touched]))
+            there = {message.id for message in messages}
+            gone = [message_id for message_id in touched if message_id not in there]
+            projection = _project(doc, messages, known=BASE, gone=gone)
+    return (made[0] if made else None), projection
 
 
 def merge(
@@ -125,12 +153,7 @@ def difference(updates: Sequence[bytes], vector: bytes) -> bytes:
     return load(updates).get_update(vector)
 
 
-def _project(doc: Doc[Any], known: Known | None = None) -> Projection:
-    with doc.transaction():
-        return _rows(doc, known)
-
-
-def _rows(doc: Doc[Any], known: Known | None) -> Projection:
+def _project(doc: Doc[Any], messages: list[Message], **thread: Any) -> Projection:
     properties = {
         name: _plain(value)
         for name, value in _read(doc.get("properties", type=Map)).items()
@@ -143,9 +166,6 @@ def _rows(doc: Doc[Any], known: Known | None) -> Projection:
     content["text"] = _clean("\n".join(part for part in (body, rich) if part))
     metadata = properties.get("metadata")
     tags = _read(doc.get("tags", type=Map))
-    messages, gone = list(_messages(doc.get("messages", type=Map))), list[UUID]()
-    if known is not None:
-        messages, gone = _difference(messages, known)
     return Projection(
         title=_string(properties.get("title"), _MAX_TITLE),
         description=_string(properties.get("description"), _MAX_DESCRIPTION),
@@ -155,16 +175,16 @@ def _rows(doc: Doc[Any], known: Known | None) -> Projection:
         ],
         metadata=metadata if isinstance(metadata, dict) else {},
         messages=messages,
-        known=known.offset if known is not None else None,
-        gone=gone,
+        **thread,
     )
 
 
-def _messages(messages: Map[Any]) -> Iterable[Message]:
-    for key in messages.keys():  # noqa: SIM118 (a Map is no mapping)
+def _messages(messages: Map[Any], keys: Iterable[str] | None = None) -> Iterable[Message]:
+    """The messages under these keys, by default all."""
+    for key in messages.keys() if keys is None else keys:
         message_id = _uuid(key)
         # Another way to write an id would be another message with one row.
-        if message_id is None or str(message_id) != key:
+        if message_id is None or str(message_id) != key or key not in messages:
             continue
         try:
             value = messages[key]

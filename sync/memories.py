@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from msgspec import UNSET, UnsetType
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import WRITERS, Entry, Known, Projection
+from protocol.log import WRITERS, Entry, Projection
 from protocol.memories import (
     Content,
     CreateMemory,
@@ -44,8 +44,6 @@ class MemoryStore(Protocol):
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory: ...
 
     async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage: ...
-
-    async def known(self, document_id: UUID) -> Known: ...
 
     async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None: ...
 
@@ -126,7 +124,7 @@ class Memories:
                 raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
 
             async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-                return await self._edit(updates, change, await self._store.known(request.id))
+                return await self._edit(updates, change)
 
             if not await self._hub.write(request.id, caller.author, make):
                 await self._projector.project(request.id)
@@ -146,11 +144,11 @@ class Memories:
         return DeletedMemory(id=request.id, deleted_at=deleted_at)
 
     async def _edit(
-        self, updates: Sequence[bytes], change: Edit, known: Known | None = None
+        self, updates: Sequence[bytes], change: Edit
     ) -> tuple[bytes | None, Projection]:
         try:
             check_values(change.metadata, change.data)
-            return await self._workers.run(edit, updates, change, self._client_id, known)
+            return await self._workers.run(edit, updates, change, self._client_id, ())
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over
         except (ValueError, TypeError, OverflowError) as error:

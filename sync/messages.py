@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import COMMENTERS, Author, Known, Projection, ThreadRow
+from protocol.log import COMMENTERS, Author, Projection, ThreadRow
 from protocol.memories import Memory, Role
 from protocol.messages import (
     CreateMessage,
@@ -56,8 +56,6 @@ class MessageStore(Protocol):
     async def find(self, message_id: UUID) -> ThreadRow | None: ...
 
     async def behind(self, memory_id: UUID) -> bool: ...
-
-    async def known(self, memory_id: UUID) -> Known: ...
 
     async def check_files(
         self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
@@ -256,10 +254,8 @@ class Messages:
 
         async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
             nonlocal digest
-            known = await self._store.known(memory_id)
-            payload, projection = await self._change(updates, what, client_id, known)
-            digests = (m.digest for m in projection.messages if m.id == what.id)
-            digest = next(digests, None)
+            payload, projection = await self._change(updates, what, client_id)
+            digest = projection.messages[0].digest if projection.messages else None
             return payload, projection
 
         commenting = msgspec.structs.replace(author, commenting=True)
@@ -268,18 +264,18 @@ class Messages:
         if (
             row is None
             or (digest is not None and row.digest != digest)
-            or (isinstance(what, Removal) and row.deleted_at is None)
+            or (digest is None) != (row.deleted_at is not None)
         ):
-            # Others wrote at the same moment, and the rows were not written along.
+            # The rows were behind, or others wrote at the same moment: they were not written along.
             await self._projector.project(memory_id)
             row = await self._store.find(what.id)
         return row
 
     async def _change(
-        self, updates: Sequence[bytes], what: Change, client_id: int, known: Known
+        self, updates: Sequence[bytes], what: Change, client_id: int
     ) -> tuple[bytes | None, Projection]:
         try:
-            return await self._workers.run(change, updates, what, client_id, known)
+            return await self._workers.run(change, updates, what, client_id)
         except RecursionError:  # too deep even to be handed over
             raise _unstorable(f"nesting deeper than {MAX_NESTING}") from None
         except (ValueError, TypeError, OverflowError) as error:

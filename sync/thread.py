@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pycrdt import Doc
 
-from protocol.log import Known, Projection
+from protocol.log import Projection
 from protocol.thread import Thread
 from sync.document import rewritten
 
@@ -47,11 +47,11 @@ Change = Post | Amendment | Removal
 
 
 def change(
-    updates: Sequence[bytes], what: Change, client_id: int, known: Known
+    updates: Sequence[bytes], what: Change, client_id: int
 ) -> tuple[bytes | None, Projection]:
     """The update that makes the change, and the rows that follow: see `document.rewritten`. It is
     None when there is nothing to change, as of a message that is not there."""
-    return rewritten(updates, lambda doc: _apply(doc, what), client_id, known)
+    return rewritten(updates, lambda doc: _apply(doc, what), client_id, [what.id])
 
 
 def _apply(doc: Doc[Any], what: Change) -> None:

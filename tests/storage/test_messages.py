@@ -188,6 +188,20 @@ async def test_rows_that_others_wrote_meanwhile_are_left_for_another_turn(stage:
     assert sorted(await stage.contents()) == ["a", "b", "c"]
 
 
+async def test_a_part_of_the_rows_is_written_and_stands_for_no_offset_yet(stage: Stage) -> None:
+    await stage.save(message("a"))
+    assert not await stage.save(message("b"), known=1, more=True)
+    known = await stage.rows.known(stage.memory)
+    assert (known.offset, len(known.digests)) == (1, 48)
+    stage.offset = 1
+    assert await stage.save(message("c"), known=1)
+    assert sorted(await stage.contents()) == ["a", "b", "c"]
+    assert (await stage.rows.known(stage.memory)).offset == 2
+    # Of rows as they stood at 1, no part is written any more.
+    assert not await stage.save(message("d"), known=1, more=True)
+    assert sorted(await stage.contents()) == ["a", "b", "c"]
+
+
 async def test_a_memory_that_is_not_there_has_no_rows(stage: Stage) -> None:
     assert await stage.rows.known(uuid4()) == Known(0, b"")
     assert await stage.rows.find(uuid4()) is None
