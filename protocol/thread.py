@@ -47,7 +47,7 @@ class Thread:
         for key in self._messages.keys():  # noqa: SIM118 (a Map is no mapping)
             try:
                 messages.append(_read(key, self._messages[key]))
-            except (ValueError, TypeError, KeyError, msgspec.ValidationError):
+            except (ValueError, TypeError, KeyError):
                 continue
         return sorted(messages, key=lambda message: (message.created_at, message.id))
 
@@ -160,19 +160,30 @@ def rewrite(text: Text, new: str) -> None:
 
 
 def _read(key: str, message: Any) -> ThreadMessage:
-    fields = message.to_py()
-    return msgspec.convert(
-        {
-            "id": key,
-            "content": fields["body"],
-            "user_id": fields.get("userId"),
-            "message_type": fields.get("messageType", "text"),
-            "metadata": fields.get("metadata"),
-            "attachments": fields.get("attachments") or [],
-            "is_ai_generated": fields.get("isAiGenerated") is True,
-            "parent_message_id": fields.get("parentMessageId"),
-            "status": fields.get("status", "sent"),
-            "created_at": fields.get("createdAt", ""),
-        },
-        ThreadMessage,
+    """Raises:
+    ValueError, TypeError, KeyError: it is none.
+    """
+    fields: Any = message.to_py() if isinstance(message, Map) else message
+    content, metadata = fields["body"], fields.get("metadata")
+    attachments = fields.get("attachments")
+    if not isinstance(content, str):
+        raise TypeError("a text that is none")
+    return ThreadMessage(
+        id=UUID(key),
+        content=content,
+        user_id=_string(fields, "userId"),
+        message_type=_string(fields, "messageType") or "text",
+        metadata=metadata if isinstance(metadata, dict) else None,
+        attachments=[each for each in attachments if isinstance(each, str)]
+        if isinstance(attachments, list)
+        else [],
+        is_ai_generated=fields.get("isAiGenerated") is True,
+        parent_message_id=_string(fields, "parentMessageId"),
+        status=_string(fields, "status") or "sent",
+        created_at=_string(fields, "createdAt") or "",
     )
+
+
+def _string(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None

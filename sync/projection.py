@@ -23,7 +23,7 @@ DEBOUNCE_SECONDS = 0.2
 SWEEP_SECONDS = 30.0
 SWEEP_LIMIT = 500
 CONCURRENCY = 4
-TRIES = 3  # at rows that others write at the same moment
+TURNS = 12  # of one projection: rows of a long thread are written in parts, or others are quicker
 REST_SECONDS = 1.0  # between two projections of one document,
 REST_FACTOR = 5.0  # or this many times as long as the last one took, if that is more,
 RATE = 50.0  # or as long as it takes to project all that are typed in at so many a second
@@ -101,13 +101,13 @@ class Projector:
             Exception: the document could not be read; its devices are told all the same, since
                 its log has news.
         """
-        for _ in range(TRIES):
+        for _ in range(TURNS):
             if await self._project(document_id):
                 return
         self.mark(document_id, REST_SECONDS)
 
     async def _project(self, document_id: UUID) -> bool:
-        """Whether nobody else wrote rows of the thread meanwhile."""
+        """Whether all rows are written: see `Saved`."""
         known = await self._projections.known(document_id)
         snapshot, rows = await self._log.content(document_id, 0)
         if snapshot is None and not rows:
