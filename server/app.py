@@ -149,7 +149,7 @@ class App:
                 memories=memories,
                 messages=Messages(
                     MessageRows(pool),
-                    memory_rows,
+                    log,
                     hub=hub,
                     projector=projector,
                     workers=workers,

@@ -16,7 +16,7 @@ import msgspec
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Known, Message, Projection, ThreadRow
 from protocol.messages import Message as ListedMessage
-from protocol.messages import MessagePage
+from protocol.messages import MessagePage, ReadMark
 from protocol.records import Pagination, timestamp
 from storage import outage
 from storage.postgres import Connection
@@ -163,6 +163,14 @@ class MessageRows:
         deleted_at = row["deleted_at"]
         return ThreadRow(_read(row), row["digest"], deleted_at and timestamp(deleted_at))
 
+    async def deleted(self, memory_id: UUID) -> bool:
+        """Whether the memory has been deleted."""
+        return bool(
+            await self._pool.fetchval(
+                "SELECT deleted_at IS NOT NULL FROM documents WHERE id = $1", memory_id
+            )
+        )
+
     async def behind(self, memory_id: UUID) -> bool:
         """Whether the memory's log has what its rows do not say yet."""
         return bool(
@@ -243,6 +251,24 @@ class MessageRows:
             at,
         )
         return bool(moved)
+
+    async def read_mark(self, memory_id: UUID, account_id: UUID) -> ReadMark | None:
+        """How far a member has read; None if the account is none."""
+        row = await self._pool.fetchrow(
+            f"""
+            SELECT ms.last_read_at, {UNREAD} FROM memberships ms
+            WHERE ms.memory_id = $1 AND ms.user_id = $2
+            """,
+            memory_id,
+            account_id,
+        )
+        if row is None:
+            return None
+        return ReadMark(
+            memory_id=memory_id,
+            last_read_at=row[0] and timestamp(row[0]),
+            unread_count=row[1],
+        )
 
 
 async def write_messages(

@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import COMMENTERS, Author, Projection, ThreadRow
-from protocol.memories import Memory, Role
+from protocol.memories import Role
 from protocol.messages import (
     CreateMessage,
     DeletedMessage,
@@ -55,6 +55,8 @@ class MessageStore(Protocol):
 
     async def find(self, message_id: UUID) -> ThreadRow | None: ...
 
+    async def deleted(self, memory_id: UUID) -> bool: ...
+
     async def behind(self, memory_id: UUID) -> bool: ...
 
     async def check_files(
@@ -70,11 +72,13 @@ class MessageStore(Protocol):
         at: datetime | None = None,
     ) -> bool: ...
 
+    async def read_mark(self, memory_id: UUID, account_id: UUID) -> ReadMark | None: ...
 
-class Memories(Protocol):
-    """Memories, as their members see them."""
 
-    async def get(self, memory_id: UUID, account_id: UUID) -> Memory: ...
+class Roles(Protocol):
+    """Who is what in a memory."""
+
+    async def role(self, document_id: UUID, account_id: UUID) -> Role | None: ...
 
 
 class Messages:
@@ -83,7 +87,7 @@ class Messages:
     def __init__(
         self,
         store: MessageStore,
-        memories: Memories,
+        roles: Roles,
         *,
         hub: Hub,
         projector: Projector,
@@ -91,7 +95,7 @@ class Messages:
         notices: Notices,
     ) -> None:
         self._store = store
-        self._memories = memories
+        self._roles = roles
         self._hub = hub
         self._projector = projector
         self._workers = workers
@@ -103,7 +107,7 @@ class Messages:
         MemoError: `not_found`, `gone` (the memory), `invalid_request`.
         """
         before, after = _moment(request.before, "before"), _moment(request.after, "after")
-        await self._memories.get(request.memory_id, caller.author.account_id)
+        await self._role(caller.author, request.memory_id)
         return await self._store.list(
             request.memory_id,
             page=request.page,
@@ -118,7 +122,7 @@ class Messages:
             `forbidden`, `conflict` (the id, an attachment), `invalid_request`.
         """
         author = caller.author
-        await self._check_role(author, request.memory_id)
+        await self._commenting_role(author, request.memory_id)
         _check_metadata(request.metadata)
         message_id = request.id or uuid4()
         row = await self._find(request.memory_id, message_id) if request.id else None
@@ -149,7 +153,7 @@ class Messages:
             attachment), `invalid_request`.
         """
         author = caller.author
-        await self._check_role(author, request.memory_id)
+        await self._commenting_role(author, request.memory_id)
         _check_metadata(request.metadata)
         message = await self._message(request.memory_id, request.id)
         if message.user_id != author.account_id:
@@ -182,7 +186,7 @@ class Messages:
         MemoError: `not_found`, `gone` (the memory), `forbidden`.
         """
         author = caller.author
-        role = await self._check_role(author, request.memory_id)
+        role = await self._commenting_role(author, request.memory_id)
         row = await self._find(request.memory_id, request.id)
         if row is None or row.message.memory_id != request.memory_id:
             raise _unknown()
@@ -200,7 +204,8 @@ class Messages:
 
     async def mark_read(self, caller: Caller, request: MarkRead) -> ReadMark:
         """Raises:
-        MemoError: `not_found` (the memory, the message), `gone`, `invalid_request`.
+        MemoError: `not_found` (the memory, the message), `gone`, `forbidden` (no member),
+            `invalid_request`.
         """
         account_id, memory_id = caller.author.account_id, request.memory_id
         at = _moment(request.at, "at")
@@ -210,23 +215,30 @@ class Messages:
                 "a read mark is at a message or at a moment, not both",
                 details={"at": "leave it out, or `messageId`"},
             )
-        memory = await self._memories.get(memory_id, account_id)
+        await self._role(caller.author, memory_id)
         if request.message_id is not None:
             row = await self._find(memory_id, request.message_id)
             if row is None or row.message.memory_id != memory_id:
                 raise _unknown("messageId")
         if await self._store.mark_read(memory_id, account_id, message_id=request.message_id, at=at):
             self._notices.feed_changed([account_id], memory_id)
-            memory = await self._memories.get(memory_id, account_id)
-        return ReadMark(
-            memory_id=memory_id,
-            last_read_at=memory.last_read_at,
-            unread_count=memory.unread_count,
-        )
+        mark = await self._store.read_mark(memory_id, account_id)
+        if mark is None:
+            raise MemoError(ErrorCode.FORBIDDEN, "only members of a memory have a read mark")
+        return mark
 
-    async def _check_role(self, author: Author, memory_id: UUID) -> Role:
-        """The caller's role in the memory, if it may comment."""
-        role = (await self._memories.get(memory_id, author.account_id)).role
+    async def _role(self, author: Author, memory_id: UUID) -> Role:
+        """The caller's role in a memory that is there."""
+        role = await self._roles.role(memory_id, author.account_id)
+        if role is None:
+            raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        if await self._store.deleted(memory_id):
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
+        return role
+
+    async def _commenting_role(self, author: Author, memory_id: UUID) -> Role:
+        """The caller's role, if it may comment."""
+        role = await self._role(author, memory_id)
         if role not in COMMENTERS:
             raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not comment on it")
         return role

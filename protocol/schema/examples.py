@@ -9,6 +9,7 @@ from protocol.schema.shapes import FrameShape, Struct, plain
 
 _MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
 _USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
+_MESSAGE = "0192f0c4-0b6d-7e15-8f42-1c9d3a7b5e60"
 _CURSOR = "3f6c2a9d.184467"
 _EMPTY_UPDATE = "AAA="
 
@@ -35,6 +36,18 @@ _SAMPLES: Mapping[str, Any] = {
     "title": "Lisbon, day two",
     "description": "Before the flight home",
     "content": {"text": "Pastéis, then the tram."},
+    "Message.content": "Which bakery was it?",
+    "CreateMessage.content": "Which bakery was it?",
+    "UpdateMessage.content": "Which bakery was that?",
+    "Message.id": _MESSAGE,
+    "CreateMessage.id": _MESSAGE,
+    "UpdateMessage.id": _MESSAGE,
+    "DeleteMessage.id": _MESSAGE,
+    "DeletedMessage.id": _MESSAGE,
+    "MarkRead.messageId": _MESSAGE,
+    "messageType": "text",
+    "Message.status": "sent",
+    "lastReadAt": "2026-01-31T08:31:00.000Z",
     "tags": ["travel", "lisbon"],
     "metadata": {"source": "phone"},
     "isFavorite": True,
@@ -86,7 +99,16 @@ _SAMPLES: Mapping[str, Any] = {
 
 # The example of an error is a refused request, which names no update; that of an opened document
 # is one the device has seen before.
-_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot"})
+_LEFT_OUT = frozenset(
+    {
+        "ErrorBody.channel",
+        "ErrorBody.clientSeq",
+        "OpenedDocument.snapshot",
+        "ListMessages.after",
+        "UpdateMessage.metadata",
+        "UpdateMessage.status",
+    }
+)
 
 
 def example(struct: Struct) -> dict[str, Any]:

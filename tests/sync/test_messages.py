@@ -3,6 +3,7 @@ harmless, and nobody poses as another."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,7 @@ from pycrdt import Doc, Map, Text
 from protocol import frames
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
-from protocol.memories import CreateMemory, UpdateMemory
+from protocol.memories import CreateMemory, DeleteMemory, UpdateMemory
 from protocol.messages import (
     CreateMessage,
     DeleteMessage,
@@ -58,7 +59,7 @@ class Stage:
         self.memories = Memories(rows, node.hub, projector, node.workers, notices)
         self.messages = Messages(
             MessageRows(pool),
-            rows,
+            node.log,
             hub=node.hub,
             projector=projector,
             workers=node.workers,
@@ -362,7 +363,8 @@ async def test_what_a_device_wrote_offline_lands_is_listed_and_can_be_changed_he
     made: list[UUID] = []
 
     def write(_: Doc[Any]) -> None:
-        made.append(thread.add("first", user_id=stage.editor.id))
+        earlier = datetime.now(UTC) - timedelta(seconds=1)
+        made.append(thread.add("first", user_id=stage.editor.id, created_at=earlier))
         made.append(thread.add("second", user_id=stage.ada.id, parent_message_id=made[0]))
 
     update = written(device, write)
@@ -537,6 +539,19 @@ async def test_a_change_of_the_memory_leaves_the_thread_as_it_is(stage: Stage) -
     await stage.memories.update(stage.editor, UpdateMemory(id=stage.memory, content="body"))
     await stage.projector.project(stage.memory)
     assert await stage.thread() == [made]
+
+
+async def test_a_memory_that_was_deleted_is_gone(stage: Stage) -> None:
+    made = await stage.create(stage.ada)
+    await stage.memories.delete(stage.ada, DeleteMemory(id=stage.memory))
+    for call in (
+        stage.thread(),
+        stage.create(stage.commenter),
+        stage.update(stage.ada, made.id, content="x"),
+        stage.delete(stage.ada, made.id),
+        stage.messages.mark_read(stage.viewer, MarkRead(memory_id=stage.memory)),
+    ):
+        assert (await refusal(call)).code is ErrorCode.GONE
 
 
 async def test_members_are_told_of_a_message(stage: Stage) -> None:
