@@ -98,7 +98,7 @@ _SAMPLES: Mapping[str, Any] = {
 }
 
 # The example of an error is a refused request, which names no update; that of an opened document
-# is one the device has seen before.
+# is one the device has seen before. A list of messages is the newest, a change is of the text.
 _LEFT_OUT = frozenset(
     {
         "ErrorBody.channel",
