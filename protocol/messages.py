@@ -77,7 +77,8 @@ class OneMessage(Body, frozen=True):
 
 class UpdateMessage(Body, frozen=True):
     """Fields left out stay as they are; `null` clears one. `content` is written as the smallest
-    edit that gives it, which merges with what others edit at the same moment."""
+    edit of the text that the server has: what devices edit elsewhere in it at the same moment
+    survives. Who was offline for long, or edits with others, edits the document instead."""
 
     memory_id: UUID
     id: UUID

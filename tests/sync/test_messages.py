@@ -3,6 +3,7 @@ harmless, and nobody poses as another."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,12 +29,14 @@ from storage.memories import MemoryRows
 from storage.messages import MessageRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
+from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.messages import Messages
 from sync.projection import Projector
 from sync.room import Room
 from tests.rows import add_member, add_person
 from tests.storage.test_messages import add_file
+from tests.sync.cluster import Network
 from tests.sync.doubles import SECONDS, Device, Gate, Node, running
 
 
@@ -107,15 +110,14 @@ class Stage:
             )
 
 
-@pytest.fixture
-async def stage(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
+@asynccontextmanager
+async def staged(pool: asyncpg.Pool, broker: Broker) -> AsyncIterator[Stage]:
     projectors: list[Projector] = []
 
     def committed(room: Room) -> None:
         for projector in projectors:
             projector.committed(room)
 
-    broker = LocalBroker()
     async with running(pool, broker, on_commit=[committed]) as node:
         projector = Projector(
             node.log,
@@ -126,7 +128,12 @@ async def stage(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
             tasks=node.tasks,
         )
         projectors.append(projector)
-        stage = Stage(node, pool, projector)
+        yield Stage(node, pool, projector)
+
+
+@pytest.fixture
+async def stage(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
+    async with staged(pool, LocalBroker()) as stage:
         people = [Caller(await add_person(pool)) for _ in range(5)]
         stage.ada, stage.editor, stage.commenter, stage.viewer, stage.stranger = people
         made = await stage.memories.create(stage.ada, CreateMemory(title="t"))
@@ -363,9 +370,12 @@ async def test_what_a_device_wrote_offline_lands_is_listed_and_can_be_changed_he
     made: list[UUID] = []
 
     def write(_: Doc[Any]) -> None:
-        earlier = datetime.now(UTC) - timedelta(seconds=1)
-        made.append(thread.add("first", user_id=stage.editor.id, created_at=earlier))
-        made.append(thread.add("second", user_id=stage.ada.id, parent_message_id=made[0]))
+        first, second = (datetime.now(UTC) - timedelta(seconds=ago) for ago in (2, 1))
+        made.append(thread.add("first", user_id=stage.editor.id, created_at=first))
+        posing = stage.ada.id
+        made.append(
+            thread.add("second", user_id=posing, parent_message_id=made[0], created_at=second)
+        )
 
     update = written(device, write)
     await stage.create(stage.ada, "meanwhile")
@@ -566,3 +576,32 @@ async def test_members_are_told_of_a_message(stage: Stage) -> None:
     await stage.create(stage.commenter)
     await asyncio.wait_for(heard.wait(), SECONDS)
     assert {event.name for event in told} == {"feed.changed"}
+
+
+async def test_an_account_writes_on_two_nodes_at_once(pool: asyncpg.Pool) -> None:
+    network = Network()
+    async with staged(pool, network.join()) as one, staged(pool, network.join()) as other:
+        one.ada = other.ada = Caller(await add_person(pool))
+        guest = Caller(await add_person(pool))
+        memory = (await one.memories.create(one.ada, CreateMemory(title="t"))).memory
+        one.memory = other.memory = memory.id
+        await add_member(pool, memory.id, guest.author, "commenter")
+        device = await other.device(one.ada)
+        first = await one.create(guest, "one two")
+        async with asyncio.timeout(SECONDS):
+            made = await asyncio.gather(
+                *(node.create(guest, f"{number}") for number in range(4) for node in (one, other)),
+                one.update(guest, first.id, content="zero one two"),
+                other.update(guest, first.id, content="one two three"),
+            )
+        head = await one.node.log.head(memory.id)
+        await device.reach(head)
+        device.content()
+        for node in (one, other):
+            await node.projector.project(memory.id)
+        listed = {message.id: message.content for message in await other.thread()}
+        assert listed.keys() == {message.id for message in made}
+        assert listed == {each.id: each.content for each in Thread(device.doc).list()}
+        # Each node has an id of its own for the account.
+        clients = "SELECT count(*) FROM document_clients WHERE account_id = $1"
+        assert await pool.fetchval(clients, guest.id) == 2
