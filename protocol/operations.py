@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, memories
+from protocol import accounts, documents, feed, history, memories
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -97,6 +97,48 @@ MEMORIES_DELETE = Operation(
     Permission.DELETE_MEMORIES,
     "Delete a memory for all its members.",
 )
+HISTORY_LIST = Operation(
+    "history.list",
+    history.ListVersions,
+    history.VersionPage,
+    Permission.READ_MEMORIES,
+    "A memory's versions, newest first, with who wrote since the one before.",
+)
+HISTORY_GET = Operation(
+    "history.get",
+    history.GetVersion,
+    history.VersionContent,
+    Permission.READ_MEMORIES,
+    "What a memory was in a version, and how that differs from another one or from now.",
+)
+HISTORY_SAVE = Operation(
+    "history.save",
+    history.SaveVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Keep what a memory is now as a version with a name.",
+)
+HISTORY_RENAME = Operation(
+    "history.rename",
+    history.RenameVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Give a version a name, which keeps it, or take its name away.",
+)
+HISTORY_DELETE = Operation(
+    "history.delete",
+    history.DeleteVersion,
+    history.DeletedVersion,
+    Permission.DELETE_MEMORIES,
+    "Remove a version for ever; the owner may.",
+)
+HISTORY_RESTORE = Operation(
+    "history.restore",
+    history.RestoreVersion,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make a memory what it was in a version, by an edit that merges with others.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -122,6 +164,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    HISTORY_LIST,
+    HISTORY_GET,
+    HISTORY_SAVE,
+    HISTORY_RENAME,
+    HISTORY_DELETE,
+    HISTORY_RESTORE,
     SESSION_RENEW,
     ACCOUNT_ME,
 )

@@ -53,14 +53,17 @@ from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
 from storage.updates import UpdateLog
+from storage.versions import VersionRows
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
+from sync.history import History
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
+from sync.versions import Versions
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -82,7 +85,9 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
+    async def running(  # noqa: PLR0915 (the one place where all parts meet)
+        cls, settings: Settings
+    ) -> AsyncIterator["App"]:
         """A node whose parts all run, and stop in the reverse order of their start.
 
         Raises:
@@ -126,23 +131,46 @@ class App:
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
+            version_rows = VersionRows(pool)
+            versions = Versions(
+                log,
+                version_rows,
+                workers,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.history_retention_seconds,
+            )
             hub = Hub(
                 log,
                 broker,
                 workers,
                 observer,
                 tasks,
-                on_commit=(projector.committed, compactor.committed),
-                on_close=(compactor.let_go,),
+                on_commit=(projector.committed, compactor.committed, versions.committed),
+                on_close=(compactor.let_go, versions.let_go),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
+            history = History(
+                version_rows,
+                versions,
+                memory_rows,
+                hub,
+                projector,
+                workers=workers,
+                notices=notices,
+            )
 
             roster = Roster(broker, accounts, feed)
             watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                history=history,
+                feed=Feed(feed),
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -154,6 +182,7 @@ class App:
             stack.push_async_callback(hub.stop)
             projector.start()
             compactor.start()
+            versions.start()
             tasks.start(sockets.run())
             tasks.start(roster.run())
             tasks.start(watch.run())
@@ -180,7 +209,13 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    *,
+    documents: Documents,
+    memories: Memories,
+    history: History,
+    feed: Feed,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +228,12 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.HISTORY_LIST, history.list),
+        Binding(operations.HISTORY_GET, history.get),
+        Binding(operations.HISTORY_SAVE, history.save),
+        Binding(operations.HISTORY_RENAME, history.rename),
+        Binding(operations.HISTORY_DELETE, history.delete),
+        Binding(operations.HISTORY_RESTORE, history.restore),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

@@ -66,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
 
+    history_retention_seconds: float = 90 * 86400.0
+    """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings that `environ` asks for.
@@ -88,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+            "HISTORY_RETENTION": ("history_retention_seconds", _duration),
         }
         fields = {
             field: parse(name, given[name])
