@@ -20,7 +20,7 @@ MAX_DEVICES = 20  # of one author that are named
 _LAST = UUID(int=2**128 - 1)
 
 # One maker of versions at a time for a document; the row of the document is the edits' to lock.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('document_versions ' || $1::text, 0))"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('document_versions ' || $1::uuid::text, 0))"
 
 _NEWEST = """
 SELECT d.head, d.deleted_at IS NOT NULL AS deleted, coalesce(v.log_offset, 0) AS log_offset,

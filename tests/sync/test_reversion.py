@@ -47,11 +47,11 @@ def plain(chunks: list[tuple[Any, dict[str, Any] | None]]) -> list[Any]:
     joined: list[Any] = []
     for value, attributes in chunks:
         value = value.to_py() if hasattr(value, "to_py") else value  # noqa: PLW2901
-        if joined and isinstance(value, str) and isinstance(joined[-1][0], str):
-            if joined[-1][1] == (attributes or {}):
-                joined[-1] = (joined[-1][0] + value, joined[-1][1])
-                continue
-        joined.append((value, attributes or {}))
+        last = joined[-1] if joined else (None, None)
+        if isinstance(value, str) and isinstance(last[0], str) and last[1] == (attributes or {}):
+            joined[-1] = (last[0] + value, last[1])
+        else:
+            joined.append((value, attributes or {}))
     return joined
 
 
