@@ -176,6 +176,8 @@ class Versions:
                 review=AGES[-1][0],
             )
             stored = await self._store.add(document_id, draft, folded)
+            if stored:
+                self._observer.versioned(document_id, kind, len(folded.payload))
             if stored or kind == "auto":
                 return stored
             # The base was removed meanwhile: there is another one now, or none.
