@@ -171,6 +171,28 @@ class DeletedVersion(Body, frozen=True):
     id: UUID
 
 
+class GetBlame(Body, frozen=True):
+    memory_id: UUID
+
+
+class BlameRun(Body, frozen=True):
+    """A run of the body by one account on one device, written in one go: with no pause of more than
+    ten minutes. `writtenAt` is when its last part was. `userId` is null where it is not known."""
+
+    text: str
+    user_id: UUID | None
+    device_id: str | None
+    written_at: Timestamp | None
+
+
+class Blame(Body, frozen=True):
+    """The body as it is now, by who wrote it: the runs together are its text. `authors` has each
+    account once. What is in an XML fragment, as TipTap keeps it, is not in it."""
+
+    runs: list[BlameRun]
+    authors: list[VersionPerson]
+
+
 class RestoreVersion(Body, frozen=True):
     """`id` may be made by the client, so that a retry is harmless: it becomes the id of the version
     of the present that is saved before."""

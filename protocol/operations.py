@@ -139,6 +139,13 @@ HISTORY_RESTORE = Operation(
     Permission.WRITE_MEMORIES,
     "Make a memory what it was in a version, by an edit that merges with others.",
 )
+HISTORY_BLAME = Operation(
+    "history.blame",
+    history.GetBlame,
+    history.Blame,
+    Permission.READ_MEMORIES,
+    "Who wrote which part of a memory's body, on which device and when.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -170,6 +177,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     HISTORY_RENAME,
     HISTORY_DELETE,
     HISTORY_RESTORE,
+    HISTORY_BLAME,
     SESSION_RENEW,
     ACCOUNT_ME,
 )

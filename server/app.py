@@ -234,6 +234,7 @@ def _dispatcher(
         Binding(operations.HISTORY_RENAME, history.rename),
         Binding(operations.HISTORY_DELETE, history.delete),
         Binding(operations.HISTORY_RESTORE, history.restore),
+        Binding(operations.HISTORY_BLAME, history.blame),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

@@ -9,6 +9,7 @@ import asyncpg
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.history import Version, VersionAuthor, VersionPerson
+from protocol.log import Authorship, Row
 from protocol.memories import Role
 from protocol.records import timestamp
 from protocol.versions import Base, Draft, Folded, Layers, Newest, Stamp
@@ -459,6 +460,35 @@ class VersionRows:
             raise _no_version("versionId")
         return Layers(row[0], row[1])
 
+    async def people(self, accounts: Iterable[UUID]) -> list[VersionPerson]:
+        """The names of accounts that there still are."""
+        rows = await self._pool.fetch(
+            "SELECT id, first_name, last_name FROM users WHERE id = ANY ($1)", list(accounts)
+        )
+        return [VersionPerson(user_id=row[0], first_name=row[1], last_name=row[2]) for row in rows]
+
+    async def authorship(self, memory_id: UUID) -> tuple[list[Authorship], list[Row]]:
+        """Who wrote which clocks of what is trimmed, and the rows of the log that are not."""
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            kept = await connection.fetch(
+                """
+                SELECT client, clock_from, clock_to, account_id, device_id, written_at
+                FROM document_authors WHERE document_id = $1 ORDER BY client, clock_from
+                """,
+                memory_id,
+            )
+            rows = await connection.fetch(
+                """
+                SELECT log_offset, payload, account_id, device_id, written_at
+                FROM document_updates WHERE document_id = $1 ORDER BY log_offset
+                """,
+                memory_id,
+            )
+        return [Authorship(*row) for row in kept], [Row(*row) for row in rows]
+
     # Changing them
 
     async def rename(self, memory_id: UUID, version_id: UUID, name: str | None) -> Version:
@@ -517,14 +547,9 @@ class VersionRows:
             for row in rows
         ]
 
-    async def _people(self, accounts: Iterable[str]) -> dict[str, asyncpg.Record]:
-        wanted = {UUID(account_id) for account_id in accounts}
-        if not wanted:
-            return {}
-        rows = await self._pool.fetch(
-            "SELECT id, first_name, last_name FROM users WHERE id = ANY ($1)", list(wanted)
-        )
-        return {str(row["id"]): row for row in rows}
+    async def _people(self, accounts: Iterable[str]) -> dict[str, VersionPerson]:
+        people = await self.people({UUID(account_id) for account_id in accounts})
+        return {str(person.user_id): person for person in people}
 
 
 def taken() -> MemoError:
@@ -552,13 +577,13 @@ def _author(row: asyncpg.Record) -> dict[str, Any]:
 
 
 def _named(
-    authors: Sequence[dict[str, Any]], people: dict[str, asyncpg.Record]
+    authors: Sequence[dict[str, Any]], people: dict[str, VersionPerson]
 ) -> list[VersionAuthor]:
     return [
         VersionAuthor(
             user_id=UUID(author["userId"]),
-            first_name=person["first_name"] if person else None,
-            last_name=person["last_name"] if person else None,
+            first_name=person.first_name if person else None,
+            last_name=person.last_name if person else None,
             devices=author["devices"],
             changes=author["changes"],
         )

@@ -1,15 +1,18 @@
 """History as operations: what a memory was, who wrote it, and how to have it back."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.history import (
+    Blame,
+    BlameRun,
     Comparison,
     DeletedVersion,
     DeleteVersion,
+    GetBlame,
     GetVersion,
     ListVersions,
     OneVersion,
@@ -21,11 +24,13 @@ from protocol.history import (
     Version,
     VersionContent,
     VersionPage,
+    VersionPerson,
 )
-from protocol.log import WRITERS, Projection
+from protocol.log import WRITERS, Authorship, Projection, Row
 from protocol.memories import Memory, OneMemory, Role
 from protocol.records import timestamp
 from protocol.versions import Layers
+from sync.authorship import TooMuch, blame
 from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Caller
@@ -53,6 +58,10 @@ class HistoryStore(Protocol):
     async def before(self, memory_id: UUID, offset: int) -> UUID | None: ...
 
     async def layers(self, memory_id: UUID, version_id: UUID) -> Layers: ...
+
+    async def people(self, accounts: Iterable[UUID]) -> list[VersionPerson]: ...
+
+    async def authorship(self, memory_id: UUID) -> tuple[Sequence[Authorship], Sequence[Row]]: ...
 
     async def rename(self, memory_id: UUID, version_id: UUID, name: str | None) -> Version: ...
 
@@ -194,6 +203,37 @@ class History:
         memory = await self._memories.get(memory_id, account_id)
         self._notices.feed_changed([account_id], memory_id)
         return OneMemory(memory=memory)
+
+    async def blame(self, caller: Caller, request: GetBlame) -> Blame:
+        """Raises:
+        MemoError: `not_found`, `gone`, `too_large`.
+        """
+        memory_id = request.memory_id
+        await self._store.role(memory_id, caller.author.account_id)
+        content = await self._hub.content(memory_id)
+        # Read behind the content, so that they know who wrote all of it.
+        kept, rows = await self._store.authorship(memory_id)
+        try:
+            written = await self._workers.run(blame, content.payloads, kept, rows)
+        except TooMuch as error:
+            raise MemoError(
+                ErrorCode.TOO_LARGE,
+                f"who wrote what is told of a body of up to {error}",
+                details={"memoryId": f"its body has more than {error}"},
+            ) from None
+        accounts = dict.fromkeys(run.account_id for run in written if run.account_id)
+        return Blame(
+            runs=[
+                BlameRun(
+                    text=run.text,
+                    user_id=run.account_id,
+                    device_id=run.device_id,
+                    written_at=timestamp(run.written_at) if run.written_at else None,
+                )
+                for run in written
+            ],
+            authors=await self._store.people(accounts),
+        )
 
     async def _check_writer(self, caller: Caller, memory_id: UUID) -> None:
         if await self._store.role(memory_id, caller.author.account_id) not in WRITERS:

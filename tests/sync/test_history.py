@@ -14,6 +14,7 @@ from protocol import frames
 from protocol.errors import ErrorCode, MemoError
 from protocol.history import (
     DeleteVersion,
+    GetBlame,
     GetVersion,
     ListVersions,
     RenameVersion,
@@ -274,7 +275,8 @@ async def test_deleted_messages_come_back_and_new_ones_stay(stage: Stage, ada: C
     def say(number: int, text: str) -> None:
         messages[ids[number]] = Map({"body": Text(text), "messageType": "text"})
 
-    await write(lambda: (say(0, "deleted"), say(1, "as it was")))
+    await write(lambda: say(0, "deleted"))
+    await write(lambda: say(1, "as it was"))
     version = await stage.save(ada, memory)
     await write(lambda: messages.__delitem__(ids[0]))
     await write(lambda: messages[ids[1]]["body"].insert(0, "not "))
@@ -391,7 +393,7 @@ async def test_another_memorys_version_is_not_found_and_not_touched(
 ) -> None:
     memory, other = await stage.create(ada, "x"), await stage.create(ada, "secret")
     version = await stage.save(ada, other)
-    asked = {"memory_id": memory, "version_id": version}
+    asked: dict[str, Any] = {"memory_id": memory, "version_id": version}
     own = await stage.save(ada, memory)
     for call in (
         stage.history.get(ada, GetVersion(**asked)),
@@ -407,13 +409,52 @@ async def test_another_memorys_version_is_not_found_and_not_touched(
     assert [v.id for v in await stage.list(ada, other)] == [version]
 
 
+async def test_who_wrote_what_is_told_of_rows_and_of_what_is_trimmed(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    node = stage.node
+    compactor = Compactor(node.log, node.workers, node.watcher, node.tasks, -1)
+    bob = Caller(await add_person(pool, "tablet"))
+    memory = await stage.create(ada, "The fox jumps.")
+    await add_member(pool, memory, bob.author, "editor")
+    await stage.update(bob, memory, content={"text": "The quick fox jumps."})
+    await compactor.compact(memory)
+    assert await node.log.read(memory, 0) == []
+    device = Device(ada.author)
+    await device.open(node.hub, memory)
+    device.content()
+    await device.ack(device.submit(device.type(" Over.", at=20)))
+    answer = await stage.history.blame(bob, GetBlame(memory_id=memory))
+    assert [(run.text, run.user_id, run.device_id) for run in answer.runs] == [
+        ("The ", ada.author.account_id, "phone"),
+        ("quick ", bob.author.account_id, "tablet"),
+        ("fox jumps. Over.", ada.author.account_id, "phone"),
+    ]
+    assert all(run.written_at for run in answer.runs)
+    assert {person.user_id for person in answer.authors} == {
+        ada.author.account_id,
+        bob.author.account_id,
+    }
+
+
+async def test_who_wrote_a_body_that_is_too_long_is_refused_by_name(
+    stage: Stage, ada: Caller
+) -> None:
+    memory = await stage.create(ada, "x" * 500_000)
+    await stage.update(ada, memory, content={"text": "x" * 1_000_001})
+    with pytest.raises(MemoError, match="1,000,000 characters") as refused:
+        await stage.history.blame(ada, GetBlame(memory_id=memory))
+    assert refused.value.code is ErrorCode.TOO_LARGE
+
+
 def calls(stage: Stage, who: Caller, memory: UUID, version: UUID) -> dict[str, Any]:
     """A call of each operation, to be awaited or closed."""
     history = stage.history
-    asked = {"memory_id": memory, "version_id": version}
+    asked: dict[str, Any] = {"memory_id": memory, "version_id": version}
     return {
         "list": history.list(who, ListVersions(memory_id=memory)),
         "get": history.get(who, GetVersion(**asked)),
+        "blame": history.blame(who, GetBlame(memory_id=memory)),
         "save": history.save(who, SaveVersion(memory_id=memory, name="n")),
         "rename": history.rename(who, RenameVersion(**asked, name="n")),
         "restore": history.restore(who, RestoreVersion(**asked)),

@@ -32,7 +32,7 @@ class Pair:
         return self.doc.get_update(before)
 
     def is_as_it_was(self) -> bool:
-        return looks(self.doc) == looks(load([self.kept]))
+        return bool(looks(self.doc) == looks(load([self.kept])))
 
 
 def looks(doc: Doc[Any]) -> Any:
@@ -62,7 +62,8 @@ def markup(node: Any) -> Any:
 
 
 def content(doc: Doc[Any]) -> Text:
-    return doc.get("content", type=Text)
+    text: Text = doc.get("content", type=Text)
+    return text
 
 
 def body(text: str) -> Callable[[Doc[Any]], None]:

@@ -374,6 +374,31 @@ export interface RestoreVersion {
   id?: string | null;
 }
 
+export interface GetBlame {
+  memoryId: string;
+}
+
+/**
+ * The body as it is now, by who wrote it: the runs together are its text. `authors` has each
+ * account once. What is in an XML fragment, as TipTap keeps it, is not in it.
+ */
+export interface Blame {
+  runs: BlameRun[];
+  authors: VersionPerson[];
+}
+
+/**
+ * A run of the body by one account on one device, written in one go: with no pause of more than ten
+ * minutes. `writtenAt` is when its last part was. `userId` is null where it is not known.
+ */
+export interface BlameRun {
+  text: string;
+  userId: string | null;
+  deviceId: string | null;
+  /** RFC 3339, in UTC. */
+  writtenAt: string | null;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -585,6 +610,8 @@ export interface Operations {
   "history.delete": { request: DeleteVersion; response: DeletedVersion };
   /** Make a memory what it was in a version, by an edit that merges with others. */
   "history.restore": { request: RestoreVersion; response: OneMemory };
+  /** Who wrote which part of a memory's body, on which device and when. */
+  "history.blame": { request: GetBlame; response: Blame };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
