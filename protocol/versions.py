@@ -68,6 +68,7 @@ class Stamp(msgspec.Struct, frozen=True):
     kind: MadeKind
     named: bool
     created_at: datetime
+    changed_at: datetime
 
 
 class Layers(msgspec.Struct, frozen=True):

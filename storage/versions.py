@@ -154,7 +154,7 @@ class VersionRows:
 
         Raises:
             MemoError: `too_large`, when too many of the memory's versions have names; `conflict`,
-                when the id is that of another memory's.
+                when the id is that of another memory's; `gone`, when the memory is.
         """
         with outage.reported():
             try:
@@ -163,6 +163,10 @@ class VersionRows:
                     return await self._add(connection, document_id, draft, folded)
             except asyncpg.UniqueViolationError:
                 raise taken() from None
+            except asyncpg.ForeignKeyViolationError:  # the memory or the account went meanwhile
+                if draft.kind == "auto":
+                    return False
+                raise MemoError(ErrorCode.GONE, "this memory has been deleted") from None
 
     async def _add(
         self, connection: Connection, document_id: UUID, draft: Draft, folded: Folded
@@ -250,6 +254,23 @@ class VersionRows:
         )
         return base_id, b""
 
+    async def last_rest(self, document_id: UUID, after: int, pause: float) -> int | None:
+        """The last offset behind `after` on which no other followed for `pause` seconds."""
+        with outage.reported():
+            offset: int | None = await self._pool.fetchval(
+                """
+                SELECT max(log_offset) FROM (
+                    SELECT log_offset,
+                        lead(written_at) OVER (ORDER BY log_offset) - written_at AS pause
+                    FROM document_updates WHERE document_id = $1 AND log_offset > $2
+                ) AS paused WHERE pause >= make_interval(secs => $3)
+                """,
+                document_id,
+                after,
+                pause,
+            )
+        return offset
+
     async def unversioned(self, rested: float, after: UUID, limit: int) -> Sequence[UUID]:
         """Documents behind `after`, in the order of their ids, that have edits that no version
         holds, the last of them more than `rested` seconds ago."""
@@ -286,7 +307,7 @@ class VersionRows:
         with outage.reported():
             rows = await self._pool.fetch(
                 """
-                SELECT id, kind, name IS NOT NULL, created_at FROM document_versions
+                SELECT id, kind, name IS NOT NULL, created_at, changed_at FROM document_versions
                 WHERE document_id = $1 ORDER BY log_offset, created_at, id
                 """,
                 document_id,

@@ -20,6 +20,7 @@ SHOWN_CHARACTERS = 200  # at either end of a run that is the same; what is betwe
 
 # Comparing takes the product of the lengths: some 100 ms.
 MAX_PRODUCT = 4_000_000_000
+MAX_CHANGES = 10_000  # more are one: making each takes a walk through the document
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
@@ -46,8 +47,9 @@ def changes(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
     end, last = len(old) - tail, len(new) - tail
     if start == end and start == last:
         return []
+    whole = [Change(start, end, start, last)]
     if start in {end, last} or (end - start) * (last - start) > MAX_PRODUCT:
-        return [Change(start, end, start, last)]
+        return whole
     numbers: dict[Hashable, int] = {}
     found = Levenshtein.opcodes(
         [numbers.setdefault(item, len(numbers)) for item in old[start:end]],
@@ -67,7 +69,7 @@ def changes(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
             change = Change(made[-1].start, change.end, made[-1].first, change.last)
             made.pop()
         made.append(change)
-    return made
+    return made if len(made) <= MAX_CHANGES else whole
 
 
 def words(text: str) -> list[str]:

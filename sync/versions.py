@@ -51,6 +51,8 @@ class VersionStore(Protocol):
 
     async def add(self, document_id: UUID, draft: Draft, folded: Folded) -> bool: ...
 
+    async def last_rest(self, document_id: UUID, after: int, pause: float) -> int | None: ...
+
     async def unversioned(self, rested: float, after: UUID, limit: int) -> Sequence[UUID]: ...
 
     async def aging(self, retention: float, after: UUID, limit: int) -> Sequence[UUID]: ...
@@ -149,9 +151,11 @@ class Versions:
         name: str | None = None,
         author: Author | None = None,
         apart: float = 0.0,
+        up_to: int | None = None,
     ) -> bool:
-        """Make a version of the document as of now. Returns whether it was stored: an automatic
-        one is not if there is one as new, or one made less than `apart` seconds ago.
+        """Make a version of the document as of now, or as of the offset `up_to` if the log still
+        tells. Returns whether it was stored: an automatic one is not if there is one as new, or one
+        made less than `apart` seconds ago.
 
         Raises:
             MemoError: `too_large`, when too many have names; `busy`, `timeout`, `unavailable`.
@@ -159,6 +163,10 @@ class Versions:
         for _ in range(MAX_TRIES):
             newest = await self._store.newest(document_id)
             snapshot, rows = await self._log.content(document_id, 0)
+            if up_to is not None:
+                if snapshot is not None and snapshot.offset > up_to:
+                    return False
+                rows = [row for row in rows if row[0] <= up_to]
             updates = [payload for _, payload in rows]
             offset = rows[-1][0] if rows else snapshot.offset if snapshot else 0
             folded = await self._workers.run(
@@ -191,6 +199,10 @@ class Versions:
         apart = apart_seconds(newest.size)
         if newest.age is not None and newest.age < apart:
             return apart - newest.age
+        # What it was before this editing began, if that was missed: a memory as it was made.
+        rest = await self._store.last_rest(document_id, newest.offset, APART_SECONDS)
+        if rest is not None and await self.make(document_id, kind="auto", up_to=rest, apart=apart):
+            apart = 0.0
         await self.make(document_id, kind="auto", apart=apart)
         return 0.0
 
@@ -276,7 +288,7 @@ def too_many(stamps: Sequence[Stamp], now: datetime, retention: float) -> list[U
             continue
         for least, period_of in AGES:
             if age > least:
-                period = least, period_of(stamp.created_at)
+                period = least, period_of(stamp.changed_at)
                 if period in filled:
                     superfluous.append(stamp.id)
                 filled.add(period)

@@ -52,6 +52,11 @@ def test_what_is_too_much_to_compare_is_one_change(monkeypatch: pytest.MonkeyPat
     assert applied([1, 2, 3, 4, 5], [1, 9, 3, 8, 5]) == [1, 9, 3, 8, 5]
 
 
+def test_more_changes_than_are_worth_it_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.comparison.MAX_CHANGES", 1)
+    assert len(changes([1, 2, 3, 4, 5], [1, 9, 3, 8, 5])) == 1
+
+
 def test_words_lose_nothing() -> None:
     text = "It's — naïve:\n\n\t日本語 👩‍👧, x_1!"
     assert "".join(words(text)) == text

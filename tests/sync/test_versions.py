@@ -174,6 +174,40 @@ async def test_a_document_that_is_let_go_need_not_rest(
         assert await stage.offsets(memory) == [1]
 
 
+async def test_what_a_memory_was_before_it_was_first_edited_is_kept(
+    stage: Stage, ada: Author, memory: UUID
+) -> None:
+    writer = await Writer.at(stage, memory, ada)
+    await writer.type("as it was made")
+    await stage.pool.execute("UPDATE document_updates SET written_at = now() - interval '1 day'")
+    for text in (", and", " more"):
+        await writer.type(text)
+    await stage.pass_by(REST_SECONDS)
+    assert await stage.offsets(memory) == [1, 3]
+    assert await stage.text(memory, 1) == "as it was made"
+    assert await stage.text(memory, 3) == "as it was made, and more"
+    page, _ = await stage.rows.page(memory, None, 10)
+    assert page[1].changed_at < page[0].changed_at
+    # They are of different hours, so that both are there in a week.
+    await stage.pass_by(2 * DAY)
+    await stage.versions.sweep()
+    assert await stage.offsets(memory) == [1, 3]
+
+
+async def test_a_memory_that_goes_while_its_version_is_made_is_no_failure(
+    stage: Stage, ada: Author, memory: UUID
+) -> None:
+    writer = await Writer.at(stage, memory, ada)
+    await writer.type("x")
+
+    async def purge() -> None:
+        await stage.pool.execute("DELETE FROM memories WHERE id = $1", memory)
+
+    stage.node.log.after["content"] = purge
+    await stage.pass_by(REST_SECONDS)
+    assert await stage.count("document_bases") == 0
+
+
 def test_a_large_document_gets_fewer() -> None:
     assert apart_seconds(10_000) == APART_SECONDS
     assert apart_seconds(16 << 20) == 4096
@@ -306,7 +340,8 @@ NOW = datetime(2026, 6, 30, 12, 30, tzinfo=UTC)
 
 
 def stamp(kind: Any = "auto", *, named: bool = False, **ago: float) -> Stamp:
-    return Stamp(uuid4(), kind, named, NOW - timedelta(**ago))
+    then = NOW - timedelta(**ago)
+    return Stamp(uuid4(), kind, named, then, then)
 
 
 def left(stamps: list[Stamp]) -> list[Stamp]:
@@ -360,8 +395,10 @@ async def test_thinning_removes_rows_and_bases_and_keeps_who_wrote(
         await stage.versions.make(memory, kind="auto")
     assert await stage.count("document_bases") == 4
     await stage.pool.execute(
-        "UPDATE document_versions SET created_at = date_trunc('hour', now()) - interval '30 hours',"
-        " review_at = now() WHERE log_offset <= 3"
+        """
+        UPDATE document_versions SET changed_at = date_trunc('hour', now()) - interval '30 hours',
+            created_at = now() - interval '30 hours', review_at = now() WHERE log_offset <= 3
+        """
     )
     await stage.versions.sweep()
     assert await stage.offsets(memory) == [3, 4]
