@@ -61,7 +61,8 @@ class ListVersions(Body, frozen=True):
 
 
 class VersionPage(Body, frozen=True):
-    """Newest first. What no version holds yet comes first of all, as `current`."""
+    """Newest first. What no version holds yet comes first of all, as `current`. Versions are not in
+    the feed: ask again when the memory has changed, which may have added one."""
 
     versions: list[Version]
     more: bool
@@ -172,6 +173,8 @@ class DeletedVersion(Body, frozen=True):
 
 
 class GetBlame(Body, frozen=True):
+    """Of a body of up to 1,000,000 characters in 20,000 parts."""
+
     memory_id: UUID
 
 
@@ -194,8 +197,12 @@ class Blame(Body, frozen=True):
 
 
 class RestoreVersion(Body, frozen=True):
-    """`id` may be made by the client, so that a retry is harmless: it becomes the id of the version
-    of the present that is saved before."""
+    """Title, description, `content`, metadata, tags and the body become what they were, each by the
+    smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
+    that were deleted come back and changed ones say what they said; those written since stay, and
+    so does what readers did to them. Before that, a version of the present is saved (`restore`):
+    restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
+    becomes the id of the version that is saved."""
 
     memory_id: UUID
     version_id: UUID

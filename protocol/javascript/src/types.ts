@@ -212,7 +212,10 @@ export interface ListVersions {
   limit?: number;
 }
 
-/** Newest first. What no version holds yet comes first of all, as `current`. */
+/**
+ * Newest first. What no version holds yet comes first of all, as `current`. Versions are not in the
+ * feed: ask again when the memory has changed, which may have added one.
+ */
 export interface VersionPage {
   versions: Version[];
   more: boolean;
@@ -365,8 +368,12 @@ export interface DeletedVersion {
 }
 
 /**
- * `id` may be made by the client, so that a retry is harmless: it becomes the id of the version of
- * the present that is saved before.
+ * Title, description, `content`, metadata, tags and the body become what they were, each by the
+ * smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
+ * that were deleted come back and changed ones say what they said; those written since stay, and so
+ * does what readers did to them. Before that, a version of the present is saved (`restore`):
+ * restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
+ * becomes the id of the version that is saved.
  */
 export interface RestoreVersion {
   memoryId: string;
@@ -374,6 +381,7 @@ export interface RestoreVersion {
   id?: string | null;
 }
 
+/** Of a body of up to 1,000,000 characters in 20,000 parts. */
 export interface GetBlame {
   memoryId: string;
 }
