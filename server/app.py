@@ -46,15 +46,20 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.history import HistoryRows
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
+from storage.trash import TrashRows
 from storage.updates import UpdateLog
 from storage.versions import VersionRows
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.history import History
@@ -63,6 +68,7 @@ from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
+from sync.trash import Trash
 from sync.versions import Versions
 from sync.watch import Watch
 from sync.worker import WorkerPool
@@ -85,9 +91,7 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def running(  # noqa: PLR0915 (the one place where all parts meet)
-        cls, settings: Settings
-    ) -> AsyncIterator["App"]:
+    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
         """A node whose parts all run, and stop in the reverse order of their start.
 
         Raises:
@@ -122,7 +126,7 @@ class App:
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, end_session)
 
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
@@ -131,10 +135,9 @@ class App:
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
-            version_rows = VersionRows(pool)
             versions = Versions(
                 log,
-                version_rows,
+                VersionRows(pool),
                 workers,
                 observer=observer,
                 tasks=tasks,
@@ -151,13 +154,25 @@ class App:
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
             history = History(
-                version_rows,
+                HistoryRows(pool),
                 versions,
                 memory_rows,
                 hub,
                 projector,
                 workers=workers,
                 notices=notices,
+            )
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
             )
 
             roster = Roster(broker, accounts, feed)
@@ -169,6 +184,9 @@ class App:
                 documents=Documents(hub, log, tokens),
                 memories=memories,
                 history=history,
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
                 feed=Feed(feed),
                 sessions=Sessions(auth),
             )
@@ -180,12 +198,10 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            compactor.start()
-            versions.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (projector, compactor, trash, versions):
+                part.start()
+            for lasting in (sockets, roster, watch):
+                tasks.start(lasting.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -214,6 +230,9 @@ def _dispatcher(
     documents: Documents,
     memories: Memories,
     history: History,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
     feed: Feed,
     sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
@@ -235,6 +254,14 @@ def _dispatcher(
         Binding(operations.HISTORY_DELETE, history.delete),
         Binding(operations.HISTORY_RESTORE, history.restore),
         Binding(operations.HISTORY_BLAME, history.blame),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

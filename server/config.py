@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history_retention_seconds: float = 90 * 86400.0
     """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
 
+    trash_retention_seconds: float = 30 * 86400.0
+    """TRASH_RETENTION: how long a deleted memory can be restored; then it is purged."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings that `environ` asks for.
@@ -92,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
             "HISTORY_RETENTION": ("history_retention_seconds", _duration),
+            "TRASH_RETENTION": ("trash_retention_seconds", _duration),
         }
         fields = {
             field: parse(name, given[name])

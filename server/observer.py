@@ -69,6 +69,9 @@ class MetricsObserver:
         self._metrics.version_bytes.observe(size)
         logger.debug("version made", document=str(document_id), kind=kind, bytes=size)
 
+    def purged(self, memories: int) -> None:
+        self._metrics.purges.inc(memories)
+
     def heard(self, what: str) -> None:
         self._metrics.announcements.labels(what).inc()
 

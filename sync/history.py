@@ -65,8 +65,6 @@ class HistoryStore(Protocol):
 
     async def rename(self, memory_id: UUID, version_id: UUID, name: str | None) -> Version: ...
 
-    async def remove(self, document_id: UUID, versions: Sequence[UUID], *, named: bool) -> None: ...
-
     async def restored(self, version_id: UUID, restored_id: UUID) -> None: ...
 
 
@@ -162,7 +160,7 @@ class History:
         """
         if await self._store.role(request.memory_id, caller.author.account_id) != "owner":
             raise MemoError(ErrorCode.FORBIDDEN, "only the owner may delete versions of a memory")
-        await self._store.remove(request.memory_id, [request.version_id], named=True)
+        await self._versions.remove(request.memory_id, request.version_id)
         return DeletedVersion(id=request.version_id)
 
     async def restore(self, caller: Caller, request: RestoreVersion) -> OneMemory:

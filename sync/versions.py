@@ -215,6 +215,10 @@ class Versions:
             await self._store.remove(document_id, superfluous, named=False)
         await self._store.reviewed(document_id, [age for age, _ in AGES])
 
+    async def remove(self, document_id: UUID, version_id: UUID) -> None:
+        """Remove a version, whatever its name, if it is there."""
+        await self._store.remove(document_id, [version_id], named=True)
+
     async def sweep(self) -> None:
         """Make what versions were missed, and remove those that are too many."""
 

@@ -179,6 +179,9 @@ class Watcher:
     def versioned(self, document_id: UUID, kind: str, size: int) -> None:
         self._count(f"versioned {kind}")
 
+    def purged(self, memories: int) -> None:
+        self._count("purged", memories)
+
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
 

@@ -24,6 +24,7 @@ from protocol.history import (
 )
 from protocol.log import Author, Entry
 from protocol.memories import CreateMemory, DeleteMemory, UpdateMemory
+from storage.history import HistoryRows
 from storage.memories import MemoryRows
 from storage.versions import VersionRows
 from sync.broker import LocalBroker
@@ -54,10 +55,10 @@ class Stage:
         projector = Projector(
             node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
         )
-        self.rows = VersionRows(pool)
+        self.rows = HistoryRows(pool)
         self.versions = Versions(
             node.log,
-            self.rows,
+            VersionRows(pool),
             node.workers,
             observer=node.watcher,
             tasks=node.tasks,
@@ -372,7 +373,7 @@ async def test_a_name_keeps_a_version_and_can_be_taken_away(stage: Stage, ada: C
         return (await stage.history.rename(ada, request)).version
 
     assert ((await rename("good")).name, (await rename("good")).kind) == ("good", "auto")
-    assert (await stage.rows.stamps(memory))[0].named
+    assert (await VersionRows(stage.pool).stamps(memory))[0].named
     assert (await rename(None)).name is None
     missing = RenameVersion(memory_id=memory, version_id=uuid4(), name="x")
     assert await refusal(stage.history.rename(ada, missing)) is ErrorCode.NOT_FOUND

@@ -13,6 +13,7 @@ import pytest
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Entry
 from protocol.versions import Stamp
+from storage.history import HistoryRows
 from storage.versions import VersionRows
 from sync.compaction import Compactor
 from sync.revision import view
@@ -34,6 +35,7 @@ class Stage:
         self.closed = asyncio.Event()  # a room was let go
         self.broken: set[UUID] = set()  # documents that the test has damaged
         self.rows = VersionRows(pool)
+        self.seen = HistoryRows(pool)
         self.versions = Versions(
             node.log,
             self.rows,
@@ -58,14 +60,14 @@ class Stage:
 
     async def offsets(self, memory: UUID) -> list[int]:
         """Of the memory's versions, oldest first."""
-        page, _ = await self.rows.page(memory, None, 100)
+        page, _ = await self.seen.page(memory, None, 100)
         return [version.offset for version in reversed(page)]
 
     async def text(self, memory: UUID, offset: int) -> str:
-        page, _ = await self.rows.page(memory, None, 100)
+        page, _ = await self.seen.page(memory, None, 100)
         [version] = [version for version in page if version.offset == offset]
         assert version.id is not None
-        content = view(await self.rows.layers(memory, version.id)).content
+        content = view(await self.seen.layers(memory, version.id)).content
         assert version.excerpt == content["text"][:140]
         return str(content["text"])
 
@@ -186,7 +188,7 @@ async def test_what_a_memory_was_before_it_was_first_edited_is_kept(
     assert await stage.offsets(memory) == [1, 3]
     assert await stage.text(memory, 1) == "as it was made"
     assert await stage.text(memory, 3) == "as it was made, and more"
-    page, _ = await stage.rows.page(memory, None, 10)
+    page, _ = await stage.seen.page(memory, None, 10)
     assert page[1].changed_at < page[0].changed_at
     # They are of different hours, so that both are there in a week.
     await stage.pass_by(2 * DAY)
@@ -299,7 +301,7 @@ async def test_versions_say_who_wrote_since_the_one_before(
         await other.type("b")
     await writer.type("c")
     await stage.versions.make(memory, kind="auto")
-    page, more = await stage.rows.page(memory, None, 10)
+    page, more = await stage.seen.page(memory, None, 10)
     assert not more
     authors = [
         [(a.user_id, a.first_name, a.devices, a.changes) for a in version.authors]
@@ -310,7 +312,7 @@ async def test_versions_say_who_wrote_since_the_one_before(
         [(ada.account_id, None, ["phone"], 1)],
     ]
     await other.type("d")
-    current = await stage.rows.current(memory)
+    current = await stage.seen.current(memory)
     assert current is not None
     assert [(a.user_id, a.changes) for a in current.authors] == [(bob.account_id, 1)]
     assert (current.offset, current.kind, current.id) == (6, "current", None)
@@ -330,7 +332,7 @@ async def test_who_wrote_is_known_of_rows_that_are_trimmed(
     await compactor.compact(memory)
     assert await stage.node.log.read(memory, 0) == []
     await stage.versions.make(memory, kind="auto")
-    page, _ = await stage.rows.page(memory, None, 10)
+    page, _ = await stage.seen.page(memory, None, 10)
     [author] = page[0].authors
     assert (author.user_id, author.devices, author.changes) == (ada.account_id, ["phone"], 1)
     assert await stage.text(memory, 3) == "abc"
@@ -403,7 +405,7 @@ async def test_thinning_removes_rows_and_bases_and_keeps_who_wrote(
     await stage.versions.sweep()
     assert await stage.offsets(memory) == [3, 4]
     assert await stage.count("document_bases") == 2
-    page, _ = await stage.rows.page(memory, None, 10)
+    page, _ = await stage.seen.page(memory, None, 10)
     assert [[a.changes for a in version.authors] for version in page] == [[1], [3]]
     # It is not looked at again until it is old enough for the next age.
     assert await stage.rows.aging(RETENTION, UUID(int=0), 10) == []
@@ -429,7 +431,7 @@ async def test_a_base_that_goes_while_a_version_is_made_on_it_is_done_without(
     await writer.type("b")
 
     async def remove() -> None:
-        page, _ = await stage.rows.page(memory, None, 10)
+        page, _ = await stage.seen.page(memory, None, 10)
         assert page[0].id is not None
         await stage.rows.remove(memory, [page[0].id], named=True)
 
