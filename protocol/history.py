@@ -106,12 +106,14 @@ class DiffPart(Body, frozen=True):
     """A run of text: in both, only in the newer (`insert`), or only in the older (`delete`).
 
     Of a long run that is in both only its ends are sent: `skipped` is how many characters are left
-    out behind this part.
+    out behind this part. `userId` is who wrote what was inserted into the body, where that is
+    known; what several wrote is several parts.
     """
 
     op: Literal["equal", "insert", "delete"]
     text: str
     skipped: int = 0
+    user_id: UUID | None = None
 
 
 class FieldDiff(Body, frozen=True):

@@ -6,7 +6,9 @@ the measure: finer, unrelated words would be made of each other's letters.
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -127,6 +129,32 @@ def _same(text: str) -> Iterator[DiffPart]:
         yield DiffPart(op="equal", text=text[-SHOWN_CHARACTERS:])
     elif text:
         yield DiffPart(op="equal", text=text)
+
+
+def attributed(
+    parts: Iterable[DiffPart], writers: Sequence[tuple[int, UUID | None]]
+) -> list[DiffPart]:
+    """The parts of a text, with what was inserted cut by who wrote it. `writers` goes through the
+    newer text: so many characters are this account's (None: it is not known whose)."""
+    ends = list(accumulate(length for length, _ in writers))
+    made: list[DiffPart] = []
+    place = 0
+    for part in parts:
+        if part.op != "insert":
+            made.append(part)
+            if part.op == "equal":
+                place += len(part.text) + part.skipped
+            continue
+        start, end = place, place + len(part.text)
+        while place < end:
+            index = bisect_right(ends, place)
+            until, account_id = end, None
+            if index < len(ends):
+                until, account_id = min(end, ends[index]), writers[index][1]
+            text = part.text[place - start : until - start]
+            made.append(DiffPart(op="insert", text=text, user_id=account_id))
+            place = until
+    return made
 
 
 def _within(parts: Iterator[DiffPart], room: int) -> tuple[list[DiffPart], int]:

@@ -120,7 +120,10 @@ class History:
             content = await self._workers.run(view, layers)
             return VersionContent(version=version, memory=_past(content))
         name, is_newer, other = await self._other(version, memory_id, request.compare_to)
-        seen = await self._workers.run(view_beside, layers, other, is_newer=is_newer)
+        kept, rows = await self._store.authorship(memory_id)
+        seen = await self._workers.run(
+            view_beside, layers, other, is_newer=is_newer, kept=kept, rows=rows
+        )
         older, newer = (str(version.id), name) if is_newer else (name, str(version.id))
         return VersionContent(
             version=version,

@@ -3,17 +3,20 @@
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
+
+from msgspec.structs import replace
 
 from protocol.history import FieldDiff
-from protocol.log import Projection
+from protocol.log import Authorship, Projection, Row
 from protocol.versions import Base, Folded, Layers
-from sync.comparison import compare
+from sync.authorship import TooMuch, blame
+from sync.comparison import attributed, compare
 from sync.document import load, project
 from sync.reversion import revert
 from sync.update import scan
 
 EXCERPT_CHARACTERS = 140
-_NOTHING = Projection(title=None, description=None, content={}, tags=[], metadata={}, messages=[])
 
 
 class View(NamedTuple):
@@ -55,17 +58,40 @@ def view(layers: Layers) -> Projection:
     return project(unfold(layers))
 
 
-def view_beside(layers: Layers, other: Layers | Sequence[bytes] | None, *, is_newer: bool) -> View:
+def view_beside(
+    layers: Layers,
+    other: Layers | Sequence[bytes] | None,
+    *,
+    is_newer: bool,
+    kept: Sequence[Authorship],
+    rows: Sequence[Row],
+) -> View:
     """A version beside another one, or a document's updates, or None: nothing. `is_newer` says
-    whether the other is the newer one."""
-    content = view(layers)
-    if other is None:
-        beside = _NOTHING
-    else:
-        updates = unfold(other) if isinstance(other, Layers) else other
-        beside = project(updates)
+    whether the other is the newer one. `kept` and `rows` say who wrote what: see `blame`."""
+    own = unfold(layers)
+    others = unfold(other) if isinstance(other, Layers) else other or ()
+    content, beside = project(own), project(others)
     older, newer = (content, beside) if is_newer else (beside, content)
-    return View(content, *compare(older, newer))
+    fields, truncated = compare(older, newer)
+    if any(field.field == "text" for field in fields):
+        writers = _writers(others if is_newer else own, kept, rows)
+        fields = [
+            replace(field, parts=attributed(field.parts, writers))
+            if field.field == "text"
+            else field
+            for field in fields
+        ]
+    return View(content, fields, truncated)
+
+
+def _writers(
+    updates: Sequence[bytes], kept: Sequence[Authorship], rows: Sequence[Row]
+) -> list[tuple[int, UUID | None]]:
+    """How many characters of the body in a row are whose; nobody's, if there are too many."""
+    try:
+        return [(len(run.text), run.account_id) for run in blame(updates, kept, rows)]
+    except TooMuch:
+        return []
 
 
 def restore(

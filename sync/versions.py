@@ -277,8 +277,8 @@ def apart_seconds(size: int) -> float:
 
 
 def too_many(stamps: Sequence[Stamp], now: datetime, retention: float) -> list[UUID]:
-    """Of a document's versions, oldest first, those that are to go by `now`. One that was made
-    before a restore is not thinned, as it is what undoes that; it goes with its retention."""
+    """Of a document's versions, oldest first, those that are to go by `now`. Those that were made
+    before a restore, and undo it, take no other's place and lose theirs to none."""
     superfluous = []
     filled: set[object] = set()
     for stamp in reversed(stamps[:-1] if stamps else ()):
@@ -288,11 +288,9 @@ def too_many(stamps: Sequence[Stamp], now: datetime, retention: float) -> list[U
         if age > retention:
             superfluous.append(stamp.id)
             continue
-        if stamp.kind == "restore":
-            continue
         for least, period_of in AGES:
             if age > least:
-                period = least, period_of(stamp.changed_at)
+                period = least, period_of(stamp.changed_at), stamp.kind == "restore"
                 if period in filled:
                     superfluous.append(stamp.id)
                 filled.add(period)

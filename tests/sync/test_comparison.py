@@ -11,6 +11,7 @@ from protocol.log import Message, Projection
 from sync.comparison import (
     MAX_DIFF_CHARACTERS,
     SHOWN_CHARACTERS,
+    attributed,
     changes,
     compare,
     words,
@@ -132,6 +133,24 @@ def test_of_a_long_text_only_the_surroundings_of_a_change_are_sent() -> None:
     assert (len(first.text), len(last.text)) == (SHOWN_CHARACTERS, SHOWN_CHARACTERS)
     assert len(first.text) + first.skipped + len(last.text) == len(text)
     assert (inserted.op, inserted.text) == ("insert", "end")
+
+
+def test_what_was_inserted_is_cut_by_who_wrote_it() -> None:
+    ada, bob = UUID(int=1), UUID(int=2)
+    [field], _ = compare(
+        holding(content={"text": "one two"}),
+        holding(content={"text": "one half two and three"}),
+    )
+    parts = attributed(field.parts, [(6, ada), (6, bob), (2, ada)])
+    assert [(part.op, part.text, part.user_id) for part in parts] == [
+        ("equal", "one ", None),
+        ("insert", "ha", ada),
+        ("insert", "lf ", bob),
+        ("equal", "two", None),
+        ("insert", " a", ada),
+        ("insert", "nd three", None),
+    ]
+    assert attributed(field.parts, []) == field.parts
 
 
 def test_a_difference_is_bounded() -> None:

@@ -438,6 +438,27 @@ async def test_who_wrote_what_is_told_of_rows_and_of_what_is_trimmed(
     }
 
 
+async def test_a_difference_says_who_wrote_what_was_inserted(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    bob = Caller(await add_person(pool, "tablet"))
+    memory = await stage.create(ada, "The fox.")
+    await add_member(pool, memory, bob.author, "editor")
+    version = await stage.save(ada, memory)
+    await stage.update(bob, memory, content={"text": "The quick fox."})
+    await stage.update(ada, memory, content={"text": "The quick brown fox."})
+    request = GetVersion(memory_id=memory, version_id=version, compare_to="current")
+    answer = await stage.history.get(bob, request)
+    assert answer.diff is not None
+    [field] = answer.diff.fields
+    assert [(part.op, part.text, part.user_id) for part in field.parts] == [
+        ("equal", "The ", None),
+        ("insert", "quick ", bob.author.account_id),
+        ("insert", "brown ", ada.author.account_id),
+        ("equal", "fox.", None),
+    ]
+
+
 async def test_who_wrote_a_body_that_is_too_long_is_refused_by_name(
     stage: Stage, ada: Caller
 ) -> None:

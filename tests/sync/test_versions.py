@@ -375,10 +375,12 @@ def test_what_has_a_name_is_kept_and_takes_nobodys_place() -> None:
     assert left([old, auto, named, stamp(hours=1)])[:3] == [old, auto, named]
 
 
-def test_what_undoes_a_restore_is_not_thinned_but_goes_in_time() -> None:
+def test_what_undoes_a_restore_loses_its_place_to_none_but_another_and_goes_in_time() -> None:
     old, undo, auto = stamp("restore", days=91), stamp("restore", days=20), stamp(days=20)
     newest = stamp(hours=1)
     assert left([old, undo, auto, newest]) == [undo, auto, newest]
+    later = stamp("restore", days=20, minutes=-1)
+    assert left([old, undo, auto, later, newest]) == [auto, later, newest]
 
 
 def test_the_newest_stays_whatever_its_age() -> None:

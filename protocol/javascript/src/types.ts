@@ -380,13 +380,15 @@ export interface FieldDiff {
 /**
  * A run of text: in both, only in the newer (`insert`), or only in the older (`delete`). Of a long
  * run that is in both only its ends are sent: `skipped` is how many characters are left out behind
- * this part.
+ * this part. `userId` is who wrote what was inserted into the body, where that is known; what
+ * several wrote is several parts.
  */
 export interface DiffPart {
   op: "delete" | "equal" | "insert";
   text: string;
   /** Default: `0`. */
   skipped?: number;
+  userId?: string | null;
 }
 
 /** `id` may be made by the client, so that a retry is harmless. */
