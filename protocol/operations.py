@@ -15,6 +15,7 @@ from protocol import (
     categories,
     documents,
     feed,
+    history,
     memories,
     sessions,
     trash,
@@ -169,6 +170,55 @@ CATEGORIES_DELETE = Operation(
     Permission.WRITE_MEMORIES,
     "Delete a category. The memories in it stay, without one.",
 )
+HISTORY_LIST = Operation(
+    "history.list",
+    history.ListVersions,
+    history.VersionPage,
+    Permission.READ_MEMORIES,
+    "A memory's versions, newest first, with who wrote since the one before.",
+)
+HISTORY_GET = Operation(
+    "history.get",
+    history.GetVersion,
+    history.VersionContent,
+    Permission.READ_MEMORIES,
+    "What a memory was in a version, and how that differs from another one or from now.",
+)
+HISTORY_SAVE = Operation(
+    "history.save",
+    history.SaveVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Keep what a memory is now as a version with a name.",
+)
+HISTORY_RENAME = Operation(
+    "history.rename",
+    history.RenameVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Give a version a name, which keeps it, or take its name away.",
+)
+HISTORY_DELETE = Operation(
+    "history.delete",
+    history.DeleteVersion,
+    history.DeletedVersion,
+    Permission.DELETE_MEMORIES,
+    "Remove a version for ever; the owner may.",
+)
+HISTORY_RESTORE = Operation(
+    "history.restore",
+    history.RestoreVersion,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make a memory what it was in a version, by an edit that merges with others.",
+)
+HISTORY_BLAME = Operation(
+    "history.blame",
+    history.GetBlame,
+    history.Blame,
+    Permission.READ_MEMORIES,
+    "Who wrote which part of a memory's body, on which device and when.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -250,6 +300,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    HISTORY_LIST,
+    HISTORY_GET,
+    HISTORY_SAVE,
+    HISTORY_RENAME,
+    HISTORY_DELETE,
+    HISTORY_RESTORE,
+    HISTORY_BLAME,
     MEMORIES_RESTORE,
     MEMORIES_PURGE,
     MEMORIES_BULK,

@@ -52,6 +52,7 @@ from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
+from storage.history import HistoryRows
 from storage.installation import Installation
 from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
@@ -61,17 +62,20 @@ from storage.redis import RedisBroker
 from storage.sessions import SessionRows
 from storage.trash import TrashRows
 from storage.updates import UpdateLog
+from storage.versions import VersionRows
 from sync.broker import LocalBroker
 from sync.bulk import Bulk
 from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices
+from sync.history import History
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
 from sync.trash import Trash
+from sync.versions import Versions
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -139,16 +143,33 @@ class App:
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
+            versions = Versions(
+                log,
+                VersionRows(pool),
+                workers,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.history_retention_seconds,
+            )
             hub = Hub(
                 log,
                 broker,
                 workers,
                 observer,
                 tasks,
-                on_commit=(projector.committed, compactor.committed),
-                on_close=(compactor.let_go,),
+                on_commit=(projector.committed, compactor.committed, versions.committed),
+                on_close=(compactor.let_go, versions.let_go),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
+            history = History(
+                HistoryRows(pool),
+                versions,
+                memory_rows,
+                hub,
+                projector,
+                workers=workers,
+                notices=notices,
+            )
             trash = Trash(
                 TrashRows(pool),
                 memory_rows,
@@ -171,6 +192,7 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                history=history,
                 trash=trash,
                 bulk=Bulk(memory_rows, trash, notices),
                 categories=Categories(CategoryRows(pool), notices),
@@ -187,7 +209,7 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            for part in (projector, compactor, trash):
+            for part in (projector, compactor, trash, versions):
                 part.start()
             for lasting in (sockets, roster, watch):
                 tasks.start(lasting.run())
@@ -221,6 +243,7 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    history: History,
     trash: Trash,
     bulk: Bulk,
     categories: Categories,
@@ -240,6 +263,13 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.HISTORY_LIST, history.list),
+        Binding(operations.HISTORY_GET, history.get),
+        Binding(operations.HISTORY_SAVE, history.save),
+        Binding(operations.HISTORY_RENAME, history.rename),
+        Binding(operations.HISTORY_DELETE, history.delete),
+        Binding(operations.HISTORY_RESTORE, history.restore),
+        Binding(operations.HISTORY_BLAME, history.blame),
         Binding(operations.MEMORIES_RESTORE, trash.restore),
         Binding(operations.MEMORIES_PURGE, trash.purge),
         Binding(operations.MEMORIES_BULK, bulk.change),

@@ -190,6 +190,9 @@ class Observer(Protocol):
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
 
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        """A version was made, which takes so many bytes."""
+
     def purged(self, memories: int) -> None: ...
 
     def heard(self, what: str) -> None:

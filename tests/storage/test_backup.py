@@ -119,6 +119,26 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         memory_id,
         author.account_id,
     )
+    base_id = await pool.fetchval(
+        """
+        INSERT INTO document_bases (id, document_id, payload, vector)
+        VALUES (gen_random_uuid(), $1, $2, $3) RETURNING id
+        """,
+        memory_id,
+        b"\x00base\xff",
+        b"\x01",
+    )
+    await pool.execute(
+        """
+        INSERT INTO document_versions (id, document_id, log_offset, kind, base_id, payload, size,
+            authors, changed_at, created_by)
+        VALUES (gen_random_uuid(), $1, 2, 'auto', $2, '', 9, $3, 'infinity', $4)
+        """,
+        memory_id,
+        base_id,
+        [{"userId": str(author.account_id), "devices": ["a\tb"], "changes": 2}],
+        friend.account_id,
+    )
     await pool.execute(
         "INSERT INTO memory_categories (user_id, name) VALUES ($1, 'Work')", author.account_id
     )

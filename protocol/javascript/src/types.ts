@@ -255,6 +255,211 @@ export interface DeletedMemory {
   deletedAt: string;
 }
 
+/** `before` is the id of the last version of the page before. */
+export interface ListVersions {
+  memoryId: string;
+  before?: string | null;
+  /** 1 to 100. Default: `50`. */
+  limit?: number;
+}
+
+/**
+ * Newest first. What no version holds yet comes first of all, as `current`. Versions are not in the
+ * feed: ask again when the memory has changed, which may have added one.
+ */
+export interface VersionPage {
+  versions: Version[];
+  more: boolean;
+}
+
+/**
+ * A memory as it was at `offset` of its log. `kind` is `auto` (made by the server), `named` (saved
+ * by a member), `restore` (made before a restore, so that it can be undone; `restoredId` is the
+ * version that was restored), or `current`: what no version holds yet, without an id. `changedAt`
+ * is when its last edit was written. One with a name is kept until somebody removes it. `size` is
+ * that of the document in bytes.
+ */
+export interface Version {
+  id: string | null;
+  offset: number;
+  kind: "auto" | "current" | "named" | "restore";
+  name: string | null;
+  title: string | null;
+  excerpt: string;
+  authors: VersionAuthor[];
+  size: number;
+  /** RFC 3339, in UTC. */
+  changedAt: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  createdBy?: VersionPerson | null;
+  restoredId?: string | null;
+}
+
+/** Who wrote since the version before, with how many updates and on which devices. */
+export interface VersionAuthor {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+  /** Default: `[]`. */
+  devices?: string[];
+  /** Default: `0`. */
+  changes?: number;
+}
+
+/** Who made a version. Names are null once the account is gone. */
+export interface VersionPerson {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+}
+
+/** `compareTo` is the id of another version, `current`, or `previous`: the version before. */
+export interface GetVersion {
+  memoryId: string;
+  versionId: string;
+  /** At most 36 characters. */
+  compareTo?: string | null;
+}
+
+/** A version and what the memory was. `diff` is there when it was asked for. */
+export interface VersionContent {
+  version: Version;
+  memory: PastMemory;
+  diff?: Comparison | null;
+}
+
+/** What members share of a memory, as it was. `content` has the body under `text`. */
+export interface PastMemory {
+  title: string | null;
+  description: string | null;
+  content: Record<string, unknown>;
+  tags: string[];
+  metadata: Record<string, unknown>;
+  messages: PastMessage[];
+}
+
+/** A message of the thread, as it was. */
+export interface PastMessage {
+  id: string;
+  content: string;
+  messageType: string;
+  userId: string | null;
+  parentMessageId: string | null;
+  metadata: Record<string, unknown> | null;
+  attachments: string[] | null;
+  isAiGenerated: boolean;
+  status: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string | null;
+}
+
+/**
+ * What changed from `older` to `newer`, each the id of a version, `current` or, before the first
+ * version, `empty`. Fields that are the same are not in it. `truncated`: there is more than is
+ * sent.
+ */
+export interface Comparison {
+  older: string;
+  newer: string;
+  fields: FieldDiff[];
+  truncated: boolean;
+}
+
+/**
+ * How one field changed. `field` is `title`, `description`, `text` (the body), `tags`, `data` (the
+ * rest of `content`), `metadata` or `message`; the last with the id of the message. What is no text
+ * is compared as JSON, laid out.
+ */
+export interface FieldDiff {
+  field: "data" | "description" | "message" | "metadata" | "tags" | "text" | "title";
+  parts: DiffPart[];
+  messageId?: string | null;
+}
+
+/**
+ * A run of text: in both, only in the newer (`insert`), or only in the older (`delete`). Of a long
+ * run that is in both only its ends are sent: `skipped` is how many characters are left out behind
+ * this part. `userId` is who wrote what was inserted into the body, where that is known; what
+ * several wrote is several parts.
+ */
+export interface DiffPart {
+  op: "delete" | "equal" | "insert";
+  text: string;
+  /** Default: `0`. */
+  skipped?: number;
+  userId?: string | null;
+}
+
+/** `id` may be made by the client, so that a retry is harmless. */
+export interface SaveVersion {
+  memoryId: string;
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+}
+
+export interface OneVersion {
+  version: Version;
+}
+
+/** A version without a name is removed in time. */
+export interface RenameVersion {
+  memoryId: string;
+  versionId: string;
+  /** 1 to 100 characters. */
+  name?: string | null;
+}
+
+export interface DeleteVersion {
+  memoryId: string;
+  versionId: string;
+}
+
+export interface DeletedVersion {
+  id: string;
+}
+
+/**
+ * Title, description, `content`, metadata, tags and the body become what they were, each by the
+ * smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
+ * that were deleted come back and changed ones say what they said; those written since stay, and so
+ * does what readers did to them. Before that, a version of the present is saved (`restore`):
+ * restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
+ * becomes the id of the version that is saved.
+ */
+export interface RestoreVersion {
+  memoryId: string;
+  versionId: string;
+  id?: string | null;
+}
+
+/** Of a body of up to 1,000,000 characters in 20,000 parts. */
+export interface GetBlame {
+  memoryId: string;
+}
+
+/**
+ * The body as it is now, by who wrote it: the runs together are its text. `authors` has each
+ * account once. What is in an XML fragment, as TipTap keeps it, is not in it.
+ */
+export interface Blame {
+  runs: BlameRun[];
+  authors: VersionPerson[];
+}
+
+/**
+ * A run of the body by one account on one device, written in one go: with no pause of more than ten
+ * minutes. `writtenAt` is when its last part was. `userId` is null where it is not known.
+ */
+export interface BlameRun {
+  text: string;
+  userId: string | null;
+  deviceId: string | null;
+  /** RFC 3339, in UTC. */
+  writtenAt: string | null;
+}
+
 export interface RestoreMemory {
   id: string;
 }
@@ -635,6 +840,20 @@ export interface Operations {
   "memories.update": { request: UpdateMemory; response: OneMemory };
   /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** A memory's versions, newest first, with who wrote since the one before. */
+  "history.list": { request: ListVersions; response: VersionPage };
+  /** What a memory was in a version, and how that differs from another one or from now. */
+  "history.get": { request: GetVersion; response: VersionContent };
+  /** Keep what a memory is now as a version with a name. */
+  "history.save": { request: SaveVersion; response: OneVersion };
+  /** Give a version a name, which keeps it, or take its name away. */
+  "history.rename": { request: RenameVersion; response: OneVersion };
+  /** Remove a version for ever; the owner may. */
+  "history.delete": { request: DeleteVersion; response: DeletedVersion };
+  /** Make a memory what it was in a version, by an edit that merges with others. */
+  "history.restore": { request: RestoreVersion; response: OneMemory };
+  /** Who wrote which part of a memory's body, on which device and when. */
+  "history.blame": { request: GetBlame; response: Blame };
   /** Take a memory out of the trash, for all its members. */
   "memories.restore": { request: RestoreMemory; response: OneMemory };
   /** Delete a memory that is in the trash for good, with its thread, files and history. */
