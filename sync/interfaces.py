@@ -196,6 +196,11 @@ class Observer(Protocol):
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
 
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        """A version was made, which takes so many bytes."""
+
+    def purged(self, memories: int) -> None: ...
+
     def heard(self, what: str) -> None:
         """An announcement of another node: its commit was the next, early or a duplicate; or it
         was malformed."""
