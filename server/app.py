@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import OPERATIONS
 from server import console, reference, rest
-from server.auth import Auth
+from server.auth import Auth, normalize_email
 from server.config import Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
@@ -48,11 +48,14 @@ from storage import feed as feed_rows
 from storage.accounts import Accounts
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
+from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
 from storage.updates import UpdateLog
+from sync.access import Access
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
@@ -60,6 +63,7 @@ from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
+from sync.sharing import Sharing
 from sync.tasks import Tasks
 from sync.watch import Watch
 from sync.worker import WorkerPool
@@ -111,11 +115,8 @@ class App:
             stack.callback(passwords.close)
             tokens = await _tokens(given_key, SigningKeys(pool))
 
-            async def end_session(session_id: UUID) -> None:
-                broker.publish(session_topic(session_id), b"")
-
             accounts = Accounts(pool)
-            auth = Auth(accounts, tokens, passwords, end_session)
+            auth = Auth(accounts, tokens, passwords, _session_ended(broker))
 
             memory_rows = MemoryRows(pool)
             feed = feed_rows.Feed(pool)
@@ -135,14 +136,32 @@ class App:
                 on_commit=(projector.committed, compactor.committed),
                 on_close=(compactor.let_go,),
             )
-            memories = Memories(memory_rows, hub, projector, workers, notices)
+            access = Access(hub, log, broker, observer)
+            stack.callback(access.stop)
+            sharing = Sharing(
+                Memberships(pool),
+                Invitations(pool, verified_only=False),
+                memory_rows,
+                access,
+                notices,
+                observer=observer,
+                url=settings.url,
+                normalize=normalize_email,
+            )
+            memories = Memories(memory_rows, hub, projector, workers, notices, privacy=sharing)
 
             roster = Roster(broker, accounts, feed)
-            watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
+            checks = [roster.check_news, roster.check_sessions, access.check]
+            watch = Watch(hub, log, broker, observer, checks)
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                sharing=sharing,
+                feed=Feed(feed),
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -154,9 +173,8 @@ class App:
             stack.push_async_callback(hub.stop)
             projector.start()
             compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (sockets, roster, access, watch):
+                tasks.start(part.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -170,6 +188,13 @@ class App:
             yield cls(_asgi(settings, metrics, sockets, routes), auth)
 
 
+def _session_ended(broker: Broker) -> Callable[[UUID], Awaitable[None]]:
+    async def tell(session_id: UUID) -> None:
+        broker.publish(session_topic(session_id), b"")
+
+    return tell
+
+
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
     """Have the gauges read what they show when they are asked for it."""
     metrics.broker_up.set_function(lambda: broker.up)
@@ -180,7 +205,13 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    *,
+    documents: Documents,
+    memories: Memories,
+    sharing: Sharing,
+    feed: Feed,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +224,17 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SHARING_MEMBERS, sharing.members),
+        Binding(operations.SHARING_INVITE, sharing.invite),
+        Binding(operations.SHARING_LINK, sharing.link),
+        Binding(operations.SHARING_REVOKE, sharing.revoke),
+        Binding(operations.SHARING_INVITATIONS, sharing.invitations),
+        Binding(operations.SHARING_ACCEPT, sharing.accept),
+        Binding(operations.SHARING_DECLINE, sharing.decline),
+        Binding(operations.SHARING_SET_ROLE, sharing.set_role),
+        Binding(operations.SHARING_REMOVE, sharing.remove),
+        Binding(operations.SHARING_LEAVE, sharing.leave),
+        Binding(operations.SHARING_TRANSFER, sharing.transfer),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

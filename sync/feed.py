@@ -5,8 +5,9 @@ from typing import Protocol
 from uuid import UUID
 
 from protocol import frames
-from protocol.events import FEED_CHANGED
+from protocol.events import FEED_CHANGED, SHARING_INVITED
 from protocol.feed import Changes, FeedChanged, GetChanges
+from protocol.sharing import Invited
 from sync.interfaces import Broker, Caller
 
 
@@ -53,5 +54,13 @@ class Notices:
         """A memory that these accounts follow has changed. The message is encoded once, as the
         devices will read it."""
         message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))
+        for account_id in accounts:
+            self._broker.publish(account_topic(account_id), message)
+
+    def invited(self, accounts: Iterable[UUID], invitation_id: UUID) -> None:
+        """These accounts have an invitation to a memory."""
+        message = frames.encode(
+            frames.Event(SHARING_INVITED.name, Invited(invitation_id=invitation_id))
+        )
         for account_id in accounts:
             self._broker.publish(account_topic(account_id), message)

@@ -14,8 +14,10 @@ from pycrdt import Doc, Text
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Committed, Entry, Outcome, Snapshot, Standing
+from protocol.memories import Role
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
+from sync.access import Access
 from sync.broker import LocalBroker
 from sync.hub import Hub
 from sync.interfaces import Broker, Subscriber
@@ -72,6 +74,14 @@ class RacingLog(UpdateLog):
         if (intervention := self.after.pop(name, None)) is not None:
             await intervention()
         return result
+
+    async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
+        role: Role | None = await self._meet("role", super().role(document_id, account_id))
+        return role
+
+    async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
+        roles: list[Role | None] = await self._meet("roles", super().roles(pairs))
+        return roles
 
     async def standing(self, document_id: UUID) -> Standing | None:
         standing: Standing | None = await self._meet("standing", super().standing(document_id))
@@ -225,6 +235,7 @@ class Device:
         self.acks: dict[int, int] = {}
         self.refusals: list[Refusal] = []
         self.losses: list[MemoError] = []
+        self.roles: list[Role] = []
         self.presence: list[bytes] = []
         self.unreleased = 0
         self.start = 0
@@ -263,6 +274,11 @@ class Device:
     def lost(self, channel: int, error: MemoError) -> None:
         self.events.append(("lost", error.code))
         self.losses.append(error)
+        self.news.tell()
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        self.events.append(("role", role))
+        self.roles.append(role)
         self.news.tell()
 
     # What the test has it do
@@ -332,6 +348,7 @@ class Node:
         self.hub = Hub(
             self.log, broker, self.workers, self.watcher, self.tasks, **{"on_commit": (), **options}
         )
+        self.access = Access(self.hub, self.log, broker, self.watcher)
 
     def room(self, memory: UUID) -> Room:
         return self.hub.rooms[memory]
@@ -362,10 +379,12 @@ async def running(
         node.log,
         node.broker,
         node.watcher,
+        [node.access.check],
         idle_seconds=idle_seconds,
         down_seconds=down_seconds,
     )
     node.tasks.start(watch.run())
+    node.tasks.start(node.access.run())
     try:
         yield node
     finally:
