@@ -127,8 +127,8 @@ class Person:
 class LocalServer:
     """A server within the test's process: quick to start again, on the same port."""
 
-    def __init__(self, directory: Path, database: str) -> None:
-        self._settings = Settings(data_directory=directory, database_url=database)
+    def __init__(self, directory: Path, database: str, redis: str | None = None) -> None:
+        self._settings = Settings(data_directory=directory, database_url=database, redis_url=redis)
         self._port = free_port()
         self._stack = AsyncExitStack()
 
