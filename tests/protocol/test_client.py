@@ -682,7 +682,6 @@ async def test_a_reader_who_is_made_an_editor_sends_what_waited(server: Scripted
         document = await client.open(MEMORY)
         await document.synced()
         document.text += "a"
-        assert not document.can_write
         server.can_write = True
         await server.tell(frames.Event("sharing.changed", {"memoryId": str(MEMORY), "role": "new"}))
         changed = {"memoryId": str(MEMORY), "role": "editor"}

@@ -252,3 +252,23 @@ async def test_one_who_is_removed_from_a_public_memory_goes_on_as_a_viewer(stage
     await stage.remove()
     await told(bob, "viewer")
     assert bob.losses == []
+
+
+async def test_no_edit_lands_between_a_demotion_and_the_next_promotion(stage: Stage) -> None:
+    for number in range(12):
+        bob = await stage.device(stage.bob, stage.there, f"round {number}")
+        sent = [bob.submit(bob.type("x")) for _ in range(5)]
+        if number % 2:
+            await bob.ack(sent[0])
+        await stage.set_role("viewer")
+        head = await stage.here.log.head(stage.memory)
+        await bob.news.until(lambda bob=bob: len(bob.acks) + len(bob.refusals) == 5)
+        await told(bob, "viewer")
+        assert await stage.here.log.head(stage.memory) == head
+        assert all(offset <= head for offset in bob.acks.values())
+        assert {refusal.code for refusal in bob.refusals} <= {
+            ErrorCode.FORBIDDEN,
+            ErrorCode.CHANNEL_CLOSED,
+        }
+        bob.subscription.close()
+        await stage.set_role("editor")
