@@ -39,5 +39,16 @@ SHARING_INVITED = Event(
     sharing.Invited,
     "The account was invited to a memory; ask `sharing.invitations`.",
 )
+MEMBERS_CHANGED = Event(
+    "members.changed",
+    sharing.MembersChanged,
+    "The members of a memory of the account, or its invitations, have changed; ask"
+    " `sharing.members`.",
+)
 
-EVENTS: tuple[Event[Any], ...] = (FEED_CHANGED, SHARING_CHANGED, SHARING_INVITED)
+EVENTS: tuple[Event[Any], ...] = (
+    FEED_CHANGED,
+    SHARING_CHANGED,
+    SHARING_INVITED,
+    MEMBERS_CHANGED,
+)

@@ -154,6 +154,12 @@ class Invited(Body, frozen=True):
     invitation_id: UUID
 
 
+class MembersChanged(Body, frozen=True):
+    """The body of the event `members.changed`: a hint that `sharing.members` has news."""
+
+    memory_id: UUID
+
+
 class SharingChanged(Body, frozen=True):
     """The body of the event `sharing.changed`: the account's role in a memory that is open on
     this connection is another one now. `canWrite` of its channel is so from this event on."""

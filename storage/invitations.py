@@ -275,8 +275,9 @@ class Invitations:
                 await connection.execute(_USE, chosen, account_id)
         return Accepted(memory_id, changed)
 
-    async def decline(self, account_id: UUID, invitation_id: UUID) -> None:
+    async def decline(self, account_id: UUID, invitation_id: UUID) -> UUID:
         """End an invitation to the account's address. One that is revoked or declined stays so.
+        Returns the memory it was to.
 
         Raises:
             MemoError: `not_found`, `forbidden`; `conflict` when it has been accepted.
@@ -295,6 +296,8 @@ class Invitations:
                 "you have accepted this invitation: leave the memory with `sharing.leave`",
                 details={"invitationId": "has been accepted"},
             )
+        memory_id: UUID = found["memory_id"]
+        return memory_id
 
     async def _addressed(self, account_id: UUID, invitation_id: UUID) -> asyncpg.Record | None:
         if self._verified_only and not await self._pool.fetchval(

@@ -117,13 +117,15 @@ class Invitations(Protocol):
         self, account_id: UUID, *, invitation_id: UUID | None = None, token_hash: bytes = b""
     ) -> Accepted: ...
 
-    async def decline(self, account_id: UUID, invitation_id: UUID) -> None: ...
+    async def decline(self, account_id: UUID, invitation_id: UUID) -> UUID: ...
 
 
 class MemoryReader(Protocol):
-    """A memory as an account sees it."""
+    """A memory as an account sees it, and the accounts that follow it."""
 
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory: ...
+
+    async def followers(self, document_id: UUID) -> Sequence[UUID]: ...
 
 
 class Mailer(Protocol):
@@ -186,6 +188,7 @@ class Sharing:
         invited = await self._invitations.invite(
             request.memory_id, account_id, request.id or uuid4(), email, request.role
         )
+        self._notices.members_changed([account_id], request.memory_id)
         if invited.fresh:
             self._notices.feed_changed([account_id], request.memory_id)
             # Neither the answer nor its cost tells whether the address has an account.
@@ -209,6 +212,7 @@ class Sharing:
             max_uses=request.max_uses,
         )
         self._notices.feed_changed([account_id], request.memory_id)
+        self._notices.members_changed([account_id], request.memory_id)
         if invitation.status == "pending":
             url = f"{self._url}{JOIN_PATH}{token}"
             invitation = msgspec.structs.replace(invitation, token=token, url=url)
@@ -218,9 +222,11 @@ class Sharing:
         """Raises:
         MemoError: `forbidden`, `not_found`, `gone`.
         """
+        account_id = caller.author.account_id
         invitation = await self._invitations.revoke(
-            request.memory_id, caller.author.account_id, request.invitation_id
+            request.memory_id, account_id, request.invitation_id
         )
+        self._notices.members_changed([account_id], request.memory_id)
         return OneInvitation(invitation=invitation)
 
     async def invitations(self, caller: Caller, request: Empty) -> ReceivedInvitations:  # noqa: ARG002
@@ -245,14 +251,15 @@ class Sharing:
             token_hash=_digest(request.token or ""),
         )
         if accepted.changed:
-            self._tell([account_id], accepted.memory_id)
+            await self._tell([account_id], accepted.memory_id)
         return OneMemory(memory=await self._memories.get(accepted.memory_id, account_id))
 
     async def decline(self, caller: Caller, request: DeclineInvitation) -> Empty:
         """Raises:
         MemoError: `not_found`, `forbidden`, `conflict`.
         """
-        await self._invitations.decline(caller.author.account_id, request.invitation_id)
+        memory_id = await self._invitations.decline(caller.author.account_id, request.invitation_id)
+        self._notices.members_changed(await self._memories.followers(memory_id), memory_id)
         return Empty()
 
     async def set_role(self, caller: Caller, request: SetMemberRole) -> OneMember:
@@ -262,7 +269,7 @@ class Sharing:
         member = await self._memberships.set_role(
             request.memory_id, caller.author.account_id, request.user_id, request.role
         )
-        self._tell([request.user_id], request.memory_id)
+        await self._tell([request.user_id], request.memory_id)
         return OneMember(member=member)
 
     async def remove(self, caller: Caller, request: RemoveMember) -> Empty:
@@ -272,7 +279,7 @@ class Sharing:
         removed = await self._memberships.remove(
             request.memory_id, caller.author.account_id, request.user_id
         )
-        self._tell([request.user_id] if removed else [], request.memory_id)
+        await self._tell([request.user_id] if removed else [], request.memory_id)
         return Empty()
 
     async def leave(self, caller: Caller, request: LeaveMemory) -> Empty:
@@ -283,7 +290,7 @@ class Sharing:
         """
         account_id = caller.author.account_id
         if await self._memberships.leave(request.memory_id, account_id):
-            self._tell([account_id], request.memory_id)
+            await self._tell([account_id], request.memory_id)
         return Empty()
 
     async def transfer(self, caller: Caller, request: TransferMemory) -> OneMemory:
@@ -293,7 +300,7 @@ class Sharing:
         account_id = caller.author.account_id
         followers = await self._memberships.transfer(request.memory_id, account_id, request.user_id)
         if followers:
-            self._tell(followers, request.memory_id)
+            await self._tell(followers, request.memory_id)
         return OneMemory(memory=await self._memories.get(request.memory_id, account_id))
 
     async def set_privacy(self, memory_id: UUID, account_id: UUID, level: PrivacyLevel) -> None:
@@ -302,12 +309,15 @@ class Sharing:
         Raises:
             MemoError: `forbidden`, `not_found`, `gone`.
         """
-        self._tell(await self._memberships.set_privacy(memory_id, account_id, level), memory_id)
+        followers = await self._memberships.set_privacy(memory_id, account_id, level)
+        await self._tell(followers, memory_id)
 
-    def _tell(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
-        """Have roles take effect on open channels, and the accounts ask the feed."""
+    async def _tell(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
+        """Have roles take effect on open channels, those accounts ask the feed, and the members
+        look who else is one."""
         self._access.changed(memory_id)
         self._notices.feed_changed(accounts, memory_id)
+        self._notices.members_changed(await self._memories.followers(memory_id), memory_id)
 
     async def _write_letter(self, invited: Invited) -> None:
         invitation = invited.invitation

@@ -80,6 +80,10 @@ async def told(device: Device, role: str) -> None:
     await device.news.until(lambda: device.roles[-1:] == [role])
 
 
+async def settled(device: Device, updates: int) -> None:
+    await device.news.until(lambda: len(device.acks) + len(device.refusals) == updates)
+
+
 async def lost(device: Device) -> ErrorCode:
     await device.news.until(lambda: device.losses)
     [error] = device.losses
@@ -262,7 +266,7 @@ async def test_no_edit_lands_between_a_demotion_and_the_next_promotion(stage: St
             await bob.ack(sent[0])
         await stage.set_role("viewer")
         head = await stage.here.log.head(stage.memory)
-        await bob.news.until(lambda bob=bob: len(bob.acks) + len(bob.refusals) == 5)
+        await settled(bob, len(sent))
         await told(bob, "viewer")
         assert await stage.here.log.head(stage.memory) == head
         assert all(offset <= head for offset in bob.acks.values())

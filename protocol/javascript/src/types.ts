@@ -396,6 +396,11 @@ export interface Invited {
   invitationId: string;
 }
 
+/** The body of the event `members.changed`: a hint that `sharing.members` has news. */
+export interface MembersChanged {
+  memoryId: string;
+}
+
 /**
  * The password needs 8 characters with a lower- and an upper-case letter, a digit and one of
  * `@$!%*?&`.
@@ -591,6 +596,11 @@ export interface Events {
   "sharing.changed": SharingChanged;
   /** The account was invited to a memory; ask `sharing.invitations`. */
   "sharing.invited": Invited;
+  /**
+   * The members of a memory of the account, or its invitations, have changed; ask
+   * `sharing.members`.
+   */
+  "members.changed": MembersChanged;
 }
 
 /** Every REST endpoint. */
