@@ -195,6 +195,7 @@ async def test_a_look_at_all_channels_takes_one_query(stage: Stage) -> None:
     others = [await add_memory(stage.pool, stage.bob) for _ in range(3)]
     for memory in (stage.memory, *others):
         await Device(stage.bob).open(stage.here.hub, memory)
+    assert stage.here.log.calls["role"] == 4  # one for each opening
     await stage.here.access.check(False)
     assert stage.here.log.calls["roles"] == 1
 
