@@ -37,6 +37,7 @@ from sync.feed import Notices
 from sync.interfaces import Caller, Observer
 
 TOKEN_BYTES = 32
+UNTITLED = "a memory"  # what letters call one without a title
 JOIN_PATH = "/join#"  # what follows never reaches a log: browsers keep fragments to themselves
 
 
@@ -132,7 +133,7 @@ class Mailer(Protocol):
     """Takes letters to be sent."""
 
     async def invitation(
-        self, email: str, inviter_name: str, memory_title: str | None, url: str
+        self, email: str, inviter_name: str, memory_title: str, url: str
     ) -> None: ...
 
 
@@ -324,8 +325,9 @@ class Sharing:
         if self._mailer is None or invitation.email is None:
             return
         url = f"{self._url}{JOIN_PATH}{invitation.id}"
+        title = invited.title or UNTITLED
         try:
-            await self._mailer.invitation(invitation.email, invited.inviter, invited.title, url)
+            await self._mailer.invitation(invitation.email, invited.inviter, title, url)
         except Exception as error:  # noqa: BLE001 (the invitation stands, and can be found without)
             self._observer.failed("invitation letter", invitation.memory_id, error)
 

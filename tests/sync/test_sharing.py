@@ -51,12 +51,10 @@ class Post:
     """A mailer that keeps its letters, or fails."""
 
     def __init__(self) -> None:
-        self.letters: list[tuple[str, str, str | None, str]] = []
+        self.letters: list[tuple[str, str, str, str]] = []
         self.broken = False
 
-    async def invitation(
-        self, email: str, inviter_name: str, memory_title: str | None, url: str
-    ) -> None:
+    async def invitation(self, email: str, inviter_name: str, memory_title: str, url: str) -> None:
         if self.broken:
             raise OSError("no post today")
         self.letters.append((email, inviter_name, memory_title, url))
