@@ -1,7 +1,8 @@
 """Memberships: what the owner may change, what others may not, and what is left behind."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +11,10 @@ import pytest
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Entry, Outcome
-from protocol.memories import ListMemories
+from protocol.memories import ListMemories, PrivacyLevel
+from protocol.sharing import SharedRole
 from storage.feed import Feed
+from storage.invitations import Invitations
 from storage.memberships import MAX_MEMBERS, Memberships
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
@@ -302,3 +305,52 @@ async def test_members_have_room_for_so_many(
     assert len((await memberships.members(memory, ada.account_id))[1]) == MAX_MEMBERS
     assert len(await memberships.set_privacy(memory, ada.account_id, "private")) == MAX_MEMBERS
     assert list(await roles(pool, memory)) == [ada.account_id]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_done_at_once_there_is_one_owner_and_no_member_is_buried(
+    pool: asyncpg.Pool, memory: UUID, ada: Author, bob: Author, seed: int
+) -> None:
+    random = Random(seed)
+    memberships, invitations = Memberships(pool), Invitations(pool, verified_only=False)
+    people = [each.account_id for each in (ada, bob, *[await add_person(pool) for _ in range(3)])]
+    tokens: list[bytes] = []
+
+    async def link(who: UUID, role: SharedRole) -> None:
+        tokens.append(b"%d" % len(tokens))
+        await invitations.link(memory, who, uuid4(), role, tokens[-1], expires_at=None, max_uses=2)
+
+    def draw() -> Awaitable[Any]:
+        who, other = random.choice(people), random.choice(people)
+        role: SharedRole = random.choice(("editor", "commenter", "viewer"))
+        level: PrivacyLevel = random.choice(("private", "shared", "public", "shared", "public"))
+        calls: list[Callable[[], Awaitable[Any]]] = [
+            lambda: memberships.leave(memory, who),
+            lambda: memberships.remove(memory, who, other),
+            lambda: memberships.set_role(memory, who, other, role),
+            lambda: memberships.transfer(memory, who, other),
+            lambda: memberships.set_privacy(memory, who, level),
+            lambda: invitations.accept(who, token_hash=random.choice(tokens)),
+            lambda: invitations.accept(who, token_hash=tokens[-1]),
+            lambda: link(who, role),
+        ]
+        return random.choice(calls)()
+
+    await link(ada.account_id, "editor")  # and shared it is
+    done = 0
+    for _ in range(15):
+        answers = await asyncio.gather(*(draw() for _ in range(8)), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                assert isinstance(answer, MemoError), answer
+            else:
+                done += 1
+        held = await roles(pool, memory)
+        [owner] = [user_id for user_id, role in held.items() if role == "owner"]
+        assert await pool.fetchval("SELECT user_id FROM memories") == owner
+        assert await pool.fetchval("SELECT owner_id FROM documents") == owner
+        buried = {row[0] for row in await pool.fetch("SELECT user_id FROM tombstones")}
+        assert not buried & held.keys()
+        if await pool.fetchval("SELECT privacy_level FROM memories") == "private":
+            assert list(held) == [owner]
+    assert done > 15
