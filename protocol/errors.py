@@ -39,9 +39,14 @@ class ErrorCode(Enum):
         "conflict",
         409,
         False,
-        "It is taken (an id, an e-mail address), or something else stands in its way.",
+        "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
     )
-    TOO_LARGE = "too_large", 413, False, "The message or value is larger than allowed."
+    TOO_LARGE = (
+        "too_large",
+        413,
+        False,
+        "The message or value is larger than allowed, or there are as many as there may be.",
+    )
     RATE_LIMITED = "rate_limited", 429, True, "Too many calls; wait for `retryAfter` seconds."
     BUSY = "busy", 503, True, "Too much is in flight on this connection or server."
     UNAVAILABLE = "unavailable", 503, True, "The database cannot be reached right now."

@@ -46,6 +46,7 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.invitations import Invitations
@@ -54,9 +55,12 @@ from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
+from storage.trash import TrashRows
 from storage.updates import UpdateLog
 from sync.access import Access
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
@@ -65,6 +69,7 @@ from sync.memories import Memories
 from sync.projection import Projector
 from sync.sharing import Sharing
 from sync.tasks import Tasks
+from sync.trash import Trash
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -118,7 +123,7 @@ class App:
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, _session_ended(broker))
 
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
@@ -149,6 +154,18 @@ class App:
                 normalize=normalize_email,
             )
             memories = Memories(memory_rows, hub, projector, workers, notices, privacy=sharing)
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
+            )
 
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
@@ -159,6 +176,9 @@ class App:
                 metrics,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
                 sharing=sharing,
                 feed=Feed(feed),
                 sessions=Sessions(auth),
@@ -171,10 +191,10 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            compactor.start()
-            for part in (sockets, roster, access, watch):
-                tasks.start(part.run())
+            for part in (projector, compactor, trash):
+                part.start()
+            for lasting in (sockets, roster, access, watch):
+                tasks.start(lasting.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -209,6 +229,9 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
     sharing: Sharing,
     feed: Feed,
     sessions: Sessions,
@@ -224,6 +247,14 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
         Binding(operations.SHARING_MEMBERS, sharing.members),
         Binding(operations.SHARING_INVITE, sharing.invite),
         Binding(operations.SHARING_LINK, sharing.link),

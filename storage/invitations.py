@@ -136,8 +136,8 @@ class Invitations:
         """Invite an address, on the owner's behalf. A private memory is shared from then on.
 
         Raises:
-            MemoError: `forbidden`, `not_found`, `gone`; `conflict` when the id is taken, when
-                the address is a member's, or when there are MAX_PENDING.
+            MemoError: `forbidden`, `not_found`, `gone`; `conflict` when the id is taken, or the
+                address a member's; `too_large` when there are MAX_PENDING.
         """
         async with locked(self._pool, memory_id) as connection:
             (await stand(connection, memory_id, account_id)).own("invite others")
@@ -246,7 +246,7 @@ class Invitations:
         Raises:
             MemoError: `not_found`; `forbidden` when the account has to verify its address first;
                 `gone` when the invitation is over, or has been used by this account, which is
-                no member any more; `conflict` when there are MAX_MEMBERS.
+                no member any more; `too_large` when there are MAX_MEMBERS.
         """
         if invitation_id is None:
             found = await self._pool.fetchrow(_OF_LINK, token_hash)
@@ -318,7 +318,7 @@ async def _create(connection: Connection, made: Sequence[object]) -> Invitation:
     )
     if pending >= MAX_PENDING:
         raise MemoError(
-            ErrorCode.CONFLICT,
+            ErrorCode.TOO_LARGE,
             f"{MAX_PENDING} invitations to this memory are pending: revoke some of them",
             details={"invitations": f"may be {MAX_PENDING} at most"},
         )
@@ -338,7 +338,7 @@ async def _add_token(connection: Connection, invitation_id: UUID, token_hash: by
     )
     if tokens >= MAX_TOKENS:
         raise MemoError(
-            ErrorCode.CONFLICT,
+            ErrorCode.TOO_LARGE,
             "this link has been asked for too often: revoke it, and make one of another id",
             details={"id": "is of a link that exists"},
         )

@@ -239,11 +239,11 @@ async def join(connection: Connection, memory_id: UUID, account_id: UUID, role: 
     """Make an account a member that it is not yet, within `locked`.
 
     Raises:
-        MemoError: `conflict`, when there are MAX_MEMBERS.
+        MemoError: `too_large`, when there are MAX_MEMBERS.
     """
     if len(await _followers(connection, memory_id)) >= MAX_MEMBERS:
         raise MemoError(
-            ErrorCode.CONFLICT,
+            ErrorCode.TOO_LARGE,
             f"this memory has {MAX_MEMBERS} members, and takes no more",
             details={"members": f"may be {MAX_MEMBERS} at most"},
         )

@@ -50,8 +50,8 @@ class Notices:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
-        """A memory that these accounts follow has changed."""
+    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None = None) -> None:
+        """Something that these accounts follow has changed: this memory, or whatever it is."""
         self._tell(accounts, FEED_CHANGED, FeedChanged(memory_id=memory_id))
 
     def members_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:

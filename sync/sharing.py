@@ -175,8 +175,8 @@ class Sharing:
 
     async def invite(self, caller: Caller, request: InviteMember) -> OneInvitation:
         """Raises:
-        MemoError: `forbidden`, `not_found`, `gone`, `conflict`; `invalid_request` when the
-            address is none.
+        MemoError: `forbidden`, `not_found`, `gone`, `conflict`, `too_large`; `invalid_request`
+            when the address is none.
         """
         email = self._normalize(request.email)
         if email is None:
@@ -199,7 +199,7 @@ class Sharing:
 
     async def link(self, caller: Caller, request: CreateInvitationLink) -> OneInvitation:
         """Raises:
-        MemoError: `forbidden`, `not_found`, `gone`, `conflict`, `invalid_request`.
+        MemoError: `forbidden`, `not_found`, `gone`, `conflict`, `too_large`, `invalid_request`.
         """
         account_id = caller.author.account_id
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -236,7 +236,7 @@ class Sharing:
 
     async def accept(self, caller: Caller, request: AcceptInvitation) -> OneMemory:
         """Raises:
-        MemoError: `not_found`, `gone`, `forbidden`, `conflict`; `invalid_request` unless there
+        MemoError: `not_found`, `gone`, `forbidden`, `too_large`; `invalid_request` unless there
             is one of the two.
         """
         account_id = caller.author.account_id

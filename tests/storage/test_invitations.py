@@ -142,9 +142,12 @@ async def test_joining_again_takes_the_tombstone_away(stage: Stage, bob: Author)
     await stage.accept(bob, (await stage.invite(bob)).invitation)
     await stage.memberships.leave(stage.memory, bob.account_id)
     assert await stage.pool.fetchval("SELECT count(*) FROM tombstones") == 1
+    cursor = await Feed(stage.pool).cursor()
     await stage.accept(bob, (await stage.invite(bob, "viewer")).invitation)
     assert await stage.role(bob) == "viewer"
     assert await stage.pool.fetchval("SELECT count(*) FROM tombstones") == 0
+    [item] = (await Feed(stage.pool).changes(bob.account_id, cursor, 10)).items
+    assert (item.id, item.deleted) == (stage.memory, False)
 
 
 async def test_where_addresses_are_verified_one_that_is_not_is_nobodys(
@@ -224,7 +227,7 @@ async def test_a_link_asked_for_again_has_a_further_token(stage: Stage, bob: Aut
     first = await stage.link(b"0", id=chosen)
     for number in range(1, MAX_TOKENS):
         assert await stage.link(str(number).encode(), id=chosen) == first
-    assert await code(stage.link(b"more", id=chosen)) is ErrorCode.CONFLICT
+    assert await code(stage.link(b"more", id=chosen)) is ErrorCode.TOO_LARGE
     await stage.accept(bob, b"3")
     assert (await stage.accept(bob, b"0")).changed is False
     [pending] = await stage.invitations.pending(stage.memory)
@@ -346,8 +349,8 @@ async def test_members_and_pending_invitations_are_bounded(stage: Stage, bob: Au
         MAX_PENDING,
     )
     await stage.link(b"token")
-    assert await code(stage.link()) is ErrorCode.CONFLICT
-    assert await code(stage.invite(bob)) is ErrorCode.CONFLICT
+    assert await code(stage.link()) is ErrorCode.TOO_LARGE
+    assert await code(stage.invite(bob)) is ErrorCode.TOO_LARGE
     assert (await stage.invite("7@example.com", "editor")).invitation.role == "editor"
     await stage.pool.execute(
         """
@@ -360,7 +363,7 @@ async def test_members_and_pending_invitations_are_bounded(stage: Stage, bob: Au
         stage.memory,
         MAX_MEMBERS,
     )
-    assert await code(stage.accept(bob, b"token")) is ErrorCode.CONFLICT
+    assert await code(stage.accept(bob, b"token")) is ErrorCode.TOO_LARGE
     assert await stage.role(bob) is None
 
 

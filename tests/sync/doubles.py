@@ -15,14 +15,18 @@ from pycrdt import Doc, Text
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Committed, Entry, Outcome, Snapshot, Standing
 from protocol.memories import Role
+from storage.invitations import Invitations
+from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
 from sync.access import Access
 from sync.broker import LocalBroker
+from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Broker, Subscriber
 from sync.opening import Opening
 from sync.room import HOLD_SECONDS, Room
+from sync.sharing import Sharing
 from sync.subscription import Subscription
 from sync.tasks import Tasks
 from sync.watch import DOWN_SECONDS, IDLE_SECONDS, Watch
@@ -185,6 +189,9 @@ class Watcher:
 
     def compacted(self, document_id: UUID, size: int) -> None:
         self._count("compacted")
+
+    def purged(self, memories: int) -> None:
+        self._count("purged", memories)
 
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
@@ -399,3 +406,17 @@ async def device(node: Node, memory: UUID, author: Author, name: str = "device")
     made = Device(author, name)
     await made.open(node.hub, memory)
     return made
+
+
+def sharing_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Sharing:
+    """The operations on the members of memories, without letters."""
+    return Sharing(
+        Memberships(pool),
+        Invitations(pool, verified_only=False),
+        MemoryRows(pool),
+        node.access,
+        notices,
+        observer=node.watcher,
+        url="https://memo.example.com",
+        normalize=str,
+    )

@@ -13,16 +13,13 @@ from protocol import frames
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.memories import CreateMemory, DeleteMemory, GetMemory, ListMemories, UpdateMemory
-from storage.invitations import Invitations
-from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
 from sync.memories import Memories
 from sync.projection import Projector
-from sync.sharing import Sharing
 from tests.rows import add_member, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running
+from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
 
 
 class Caller:
@@ -59,16 +56,7 @@ async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
         projector = Projector(
             node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
         )
-        sharing = Sharing(
-            Memberships(pool),
-            Invitations(pool, verified_only=False),
-            rows,
-            node.access,
-            notices,
-            observer=node.watcher,
-            url="https://memo.example.com",
-            normalize=str,
-        )
+        sharing = sharing_of(node, pool, notices)
         memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
         yield Stage(node, memories)
 
