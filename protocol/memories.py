@@ -91,7 +91,9 @@ class MemoryPage(Body, frozen=True):
 
 class UpdateMemory(Body, frozen=True):
     """Fields left out stay as they are; `null` clears one. `content` replaces the whole of it,
-    its `text` as the smallest edit of the body that gives it."""
+    its `text` as the smallest edit of the body that gives it. `privacy_level` is the owner's to
+    set: `private` ends all other memberships and invitations, `public` lets every account that
+    knows the id read the memory."""
 
     id: UUID
     title: Title | None | UnsetType = UNSET
@@ -102,6 +104,7 @@ class UpdateMemory(Body, frozen=True):
     metadata: Json | None | UnsetType = UNSET
     is_favorite: bool | UnsetType = UNSET
     is_archived: bool | UnsetType = UNSET
+    privacy_level: PrivacyLevel | UnsetType = UNSET
 
 
 class DeleteMemory(Body, frozen=True):

@@ -19,6 +19,7 @@ from protocol import (
     memories,
     messages,
     sessions,
+    sharing,
     trash,
 )
 from protocol.limits import Limit
@@ -256,6 +257,83 @@ MESSAGES_MARK_READ = Operation(
     Permission.READ_MEMORIES,
     "Move the member's own read mark of a thread forward; it never goes back.",
 )
+SHARING_MEMBERS = Operation(
+    "sharing.members",
+    sharing.ListMembers,
+    sharing.MemoryMembers,
+    Permission.READ_MEMORIES,
+    "The members of a memory, and to its owner the pending invitations.",
+)
+SHARING_INVITE = Operation(
+    "sharing.invite",
+    sharing.InviteMember,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+)
+SHARING_LINK = Operation(
+    "sharing.link",
+    sharing.CreateInvitationLink,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Make a link by which accounts join a memory. Its token is told here and never again.",
+)
+SHARING_REVOKE = Operation(
+    "sharing.revoke",
+    sharing.RevokeInvitation,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Revoke an invitation. Who has joined by it stays a member.",
+)
+SHARING_INVITATIONS = Operation(
+    "sharing.invitations",
+    Empty,
+    sharing.ReceivedInvitations,
+    Permission.READ_MEMORIES,
+    "The pending invitations that were sent to the account's e-mail address.",
+)
+SHARING_ACCEPT = Operation(
+    "sharing.accept",
+    sharing.AcceptInvitation,
+    memories.OneMemory,
+    Permission.READ_MEMORIES,
+    "Become a member by an invitation. It lets an account in once.",
+)
+SHARING_DECLINE = Operation(
+    "sharing.decline",
+    sharing.DeclineInvitation,
+    Empty,
+    Permission.READ_MEMORIES,
+    "Decline an invitation that was sent to the account's e-mail address.",
+)
+SHARING_SET_ROLE = Operation(
+    "sharing.setRole",
+    sharing.SetMemberRole,
+    sharing.OneMember,
+    Permission.WRITE_MEMORIES,
+    "Give a member another role, at once on all open sockets. Only the owner may.",
+)
+SHARING_REMOVE = Operation(
+    "sharing.remove",
+    sharing.RemoveMember,
+    Empty,
+    Permission.WRITE_MEMORIES,
+    "End a membership, at once on all open sockets. Only the owner may.",
+)
+SHARING_LEAVE = Operation(
+    "sharing.leave",
+    sharing.LeaveMemory,
+    Empty,
+    Permission.READ_MEMORIES,
+    "End the account's own membership.",
+)
+SHARING_TRANSFER = Operation(
+    "sharing.transfer",
+    sharing.TransferMemory,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make another member the owner, and the owner an editor.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -357,6 +435,17 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     CATEGORIES_UPDATE,
     CATEGORIES_REORDER,
     CATEGORIES_DELETE,
+    SHARING_MEMBERS,
+    SHARING_INVITE,
+    SHARING_LINK,
+    SHARING_REVOKE,
+    SHARING_INVITATIONS,
+    SHARING_ACCEPT,
+    SHARING_DECLINE,
+    SHARING_SET_ROLE,
+    SHARING_REMOVE,
+    SHARING_LEAVE,
+    SHARING_TRANSFER,
     SESSION_RENEW,
     ACCOUNT_ME,
     ACCOUNT_UPDATE,

@@ -91,7 +91,8 @@ SELECT memory_id, deleted_at FROM mine
 
 
 def read_memory(row: asyncpg.Record) -> Memory:
-    """A row of `MEMORY_COLUMNS` as the memory it describes."""
+    """A row of `MEMORY_COLUMNS` as the memory it describes. Who reads a public memory and is no
+    member has no marks of their own."""
     return Memory(
         id=row["id"],
         user_id=row["user_id"],
@@ -101,10 +102,10 @@ def read_memory(row: asyncpg.Record) -> Memory:
         content=row["content"],
         tags=row["tags"],
         metadata=row["metadata"],
-        is_favorite=row["is_favorite"],
-        is_archived=row["is_archived"],
+        is_favorite=row["is_favorite"] or False,
+        is_archived=row["is_archived"] or False,
         privacy_level=row["privacy_level"],
-        role=row["role"],
+        role=row["role"] or "viewer",
         epoch=str(row["epoch"]),
         offset=row["log_offset"],
         created_at=timestamp(row["created_at"]),
@@ -177,12 +178,14 @@ class MemoryRows:
         """One memory as the account sees it.
 
         Raises:
-            MemoError: `not_found`, also when the account is no member; `gone` when deleted.
+            MemoError: `not_found`, also when the account is no member and the memory not public;
+                `gone` when deleted.
         """
         row = await self._pool.fetchrow(
             f"""
-            SELECT {MEMORY_COLUMNS} FROM {MEMORY_TABLES}
-            WHERE ms.memory_id = $1 AND ms.user_id = $2
+            SELECT {MEMORY_COLUMNS} FROM memories m JOIN documents d ON d.id = m.id
+                LEFT JOIN memberships ms ON ms.memory_id = m.id AND ms.user_id = $2
+            WHERE m.id = $1 AND (ms.role IS NOT NULL OR m.privacy_level = 'public')
             """,
             memory_id,
             account_id,
@@ -234,12 +237,13 @@ class MemoryRows:
         """Set the member's own `category_id`, `is_favorite` or `is_archived`.
 
         Raises:
-            MemoError: `not_found` when the category is not the account's.
+            MemoError: `not_found` when the category is not the account's, `forbidden` when it is
+                no member.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await self._check_category(connection, account_id, marks.get("category_id"))
             columns = ", ".join(f"{name} = ${n}" for n, name in enumerate(marks, 3))
-            await connection.execute(
+            status = await connection.execute(
                 f"""
                 UPDATE memberships SET {columns}, changed_xid = pg_current_xact_id()
                 WHERE memory_id = $1 AND user_id = $2
@@ -247,6 +251,11 @@ class MemoryRows:
                 memory_id,
                 account_id,
                 *marks.values(),
+            )
+        if not status.endswith(" 1"):
+            raise MemoError(
+                ErrorCode.FORBIDDEN,
+                "categories and marks are for members: you may read this memory, no more",
             )
 
     async def mark_each(

@@ -170,6 +170,45 @@ def overview() -> Section:
                     ),
                 ),
             ),
+            Section(
+                "Sharing",
+                (
+                    Paragraph(
+                        "A memory is `private` until its owner invites somebody: an e-mail address"
+                        " with [sharing.invite](#sharinginvite), or all who have a link with"
+                        " [sharing.link](#sharinglink). Then it is `shared`. A `public` one can be"
+                        " read by every account that knows its id, and is in the lists and feeds"
+                        " of its members alone. Set to `private` again"
+                        " ([memories.update](#memoriesupdate)), it has no member but the owner."
+                    ),
+                    Table(
+                        ("Role", "May"),
+                        (
+                            ("`owner`", "All of it: share, delete, hand over."),
+                            ("`editor`", "Read, and write updates."),
+                            ("`commenter`", "Read, and write messages by operation; no updates."),
+                            ("`viewer`", "Read. So may who is no member of a public memory."),
+                        ),
+                    ),
+                    Paragraph(
+                        "A role that changes holds at once on every open socket. The channel stays,"
+                        " the event [sharing.changed](#sharingchanged) tells the role, and"
+                        " `canWrite` is as it says from there on. What a device sent before it was"
+                        " made a reader may come back as `forbidden`; made an editor, it opens the"
+                        " document again, at its offset, and sends what it kept. Whose membership"
+                        " ends gets an error `forbidden` that names the channel, which is closed,"
+                        " and the memory as deleted in the feed; a stock client is closed with"
+                        " 4403."
+                    ),
+                    Paragraph(
+                        "A link is `PUBLIC_URL/join#token`. The token is in the fragment, which"
+                        " browsers send to nobody: the page at `/join` reads it and calls"
+                        " [sharing.accept](#sharingaccept). A letter to an invited address leads to"
+                        " `PUBLIC_URL/join#` with the invitation's id, which is accepted by the"
+                        " account of that address alone."
+                    ),
+                ),
+            ),
         ),
     )
 

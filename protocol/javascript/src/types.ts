@@ -237,7 +237,9 @@ export interface Pagination {
 
 /**
  * Fields left out stay as they are; `null` clears one. `content` replaces the whole of it, its
- * `text` as the smallest edit of the body that gives it.
+ * `text` as the smallest edit of the body that gives it. `privacyLevel` is the owner's to set:
+ * `private` ends all other memberships and invitations, `public` lets every account that knows the
+ * id read the memory.
  */
 export interface UpdateMemory {
   id: string;
@@ -252,6 +254,7 @@ export interface UpdateMemory {
   metadata?: Record<string, unknown> | null;
   isFavorite?: boolean;
   isArchived?: boolean;
+  privacyLevel?: "private" | "public" | "shared";
 }
 
 export interface DeleteMemory {
@@ -688,6 +691,138 @@ export interface DeletedCategory {
   deletedAt: string;
 }
 
+export interface ListMembers {
+  memoryId: string;
+}
+
+/**
+ * The owner comes first, then the others in the order they joined. Only the owner sees the pending
+ * `invitations`; others get an empty list.
+ */
+export interface MemoryMembers {
+  members: Member[];
+  invitations: Invitation[];
+}
+
+/** An account that a memory is shared with. Only the owner is told the e-mail address. */
+export interface Member {
+  userId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+  firstName: string | null;
+  lastName: string | null;
+  username: string | null;
+  avatarUrl: string | null;
+  /** RFC 3339, in UTC. */
+  joinedAt: string;
+  email?: string | null;
+}
+
+/**
+ * An invitation as the memory's owner sees it: of one `email` address, or a link for all who have
+ * its token. A link is `used` when `maxUses` accounts have joined by it. `token` and `url` come
+ * only with the answer of `sharing.link`: the server keeps no more than a digest.
+ */
+export interface Invitation {
+  id: string;
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  status: "accepted" | "declined" | "expired" | "pending" | "revoked" | "used";
+  uses: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  email?: string;
+  maxUses?: number;
+  /** RFC 3339, in UTC. */
+  expiresAt?: string;
+  token?: string;
+  url?: string;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. An address that is invited already
+ * gets the new role in the invitation it has.
+ */
+export interface InviteMember {
+  memoryId: string;
+  /** 3 to 255 characters. */
+  email: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+}
+
+export interface OneInvitation {
+  invitation: Invitation;
+}
+
+/**
+ * `id` may be made by the client; a retry answers the same link under a further token. Without
+ * `maxUses` and `expiresAt` it works until it is revoked.
+ */
+export interface CreateInvitationLink {
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+  /** RFC 3339, with an offset; at most 40 characters. */
+  expiresAt?: string | null;
+  /** 1 to 1,000. */
+  maxUses?: number | null;
+}
+
+export interface RevokeInvitation {
+  memoryId: string;
+  invitationId: string;
+}
+
+export interface ReceivedInvitations {
+  invitations: ReceivedInvitation[];
+}
+
+/** An invitation as the one it was sent to sees it. */
+export interface ReceivedInvitation {
+  id: string;
+  memoryId: string;
+  memoryTitle: string | null;
+  inviterName: string;
+  role: "commenter" | "editor" | "viewer";
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+}
+
+/** Either: the id of one that was sent to the account's e-mail address, or a link's token. */
+export interface AcceptInvitation {
+  invitationId?: string | null;
+  /** At most 100 characters. */
+  token?: string | null;
+}
+
+export interface DeclineInvitation {
+  invitationId: string;
+}
+
+export interface SetMemberRole {
+  memoryId: string;
+  userId: string;
+  role: "commenter" | "editor" | "viewer";
+}
+
+export interface OneMember {
+  member: Member;
+}
+
+export interface RemoveMember {
+  memoryId: string;
+  userId: string;
+}
+
+export interface LeaveMemory {
+  memoryId: string;
+}
+
+export interface TransferMemory {
+  memoryId: string;
+  userId: string;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -814,6 +949,25 @@ export interface InstallationStats {
  */
 export interface FeedChanged {
   memoryId?: string | null;
+}
+
+/**
+ * The body of the event `sharing.changed`: the account's role in a memory that is open on this
+ * connection is another one now. `canWrite` of its channel is so from this event on.
+ */
+export interface SharingChanged {
+  memoryId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+}
+
+/** The body of the event `sharing.invited`: `sharing.invitations` has one more. */
+export interface Invited {
+  invitationId: string;
+}
+
+/** The body of the event `members.changed`: a hint that `sharing.members` has news. */
+export interface MembersChanged {
+  memoryId: string;
 }
 
 /**
@@ -1009,6 +1163,28 @@ export interface Operations {
   "categories.reorder": { request: ReorderCategories; response: Categories };
   /** Delete a category. The memories in it stay, without one. */
   "categories.delete": { request: DeleteCategory; response: DeletedCategory };
+  /** The members of a memory, and to its owner the pending invitations. */
+  "sharing.members": { request: ListMembers; response: MemoryMembers };
+  /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
+  "sharing.invite": { request: InviteMember; response: OneInvitation };
+  /** Make a link by which accounts join a memory. Its token is told here and never again. */
+  "sharing.link": { request: CreateInvitationLink; response: OneInvitation };
+  /** Revoke an invitation. Who has joined by it stays a member. */
+  "sharing.revoke": { request: RevokeInvitation; response: OneInvitation };
+  /** The pending invitations that were sent to the account's e-mail address. */
+  "sharing.invitations": { request: Empty; response: ReceivedInvitations };
+  /** Become a member by an invitation. It lets an account in once. */
+  "sharing.accept": { request: AcceptInvitation; response: OneMemory };
+  /** Decline an invitation that was sent to the account's e-mail address. */
+  "sharing.decline": { request: DeclineInvitation; response: Empty };
+  /** Give a member another role, at once on all open sockets. Only the owner may. */
+  "sharing.setRole": { request: SetMemberRole; response: OneMember };
+  /** End a membership, at once on all open sockets. Only the owner may. */
+  "sharing.remove": { request: RemoveMember; response: Empty };
+  /** End the account's own membership. */
+  "sharing.leave": { request: LeaveMemory; response: Empty };
+  /** Make another member the owner, and the owner an editor. */
+  "sharing.transfer": { request: TransferMemory; response: OneMemory };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
@@ -1037,6 +1213,18 @@ export interface Events {
   "feed.changed": FeedChanged;
   /** The signed-in account has changed, its profile or what it may do; ask `account.me`. */
   "account.changed": Empty;
+  /**
+   * The account's role in a memory that is open here has changed. Whether it may write follows from
+   * it; one whose edits were refused opens the document again.
+   */
+  "sharing.changed": SharingChanged;
+  /** The account was invited to a memory; ask `sharing.invitations`. */
+  "sharing.invited": Invited;
+  /**
+   * The members of a memory of the account, or its invitations, have changed; ask
+   * `sharing.members`.
+   */
+  "members.changed": MembersChanged;
 }
 
 /** Every REST endpoint. */
