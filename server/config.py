@@ -75,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
 
+    history_retention_seconds: float = 90 * 86400.0
+    """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
+
     trash_retention_seconds: float = 30 * 86400.0
     """TRASH_RETENTION: how long a deleted memory can be restored; then it is purged."""
 
@@ -120,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+            "HISTORY_RETENTION": ("history_retention_seconds", _duration),
             "TRASH_RETENTION": ("trash_retention_seconds", _duration),
             "FEATURES": ("features", _one_of(get_args(Features))),
             "RATE_LIMIT_AUTH": ("rate_limit_auth", _rate),

@@ -17,6 +17,7 @@ def test_nothing_set_serves_one_person_on_this_machine() -> None:
     assert settings.database_url is None
     assert settings.url == "http://127.0.0.1:8000"
     assert settings.update_retention_seconds == 7 * 24 * 3600
+    assert settings.history_retention_seconds == 90 * 24 * 3600
     assert settings.trash_retention_seconds == 30 * 24 * 3600
 
 
@@ -39,6 +40,7 @@ def test_each_variable_reaches_its_field() -> None:
             "CORS_ORIGINS": "https://a.example.com, http://localhost:5173",
             "TRUSTED_PROXIES": "10.0.0.0/8,::1",
             "UPDATE_RETENTION": "36h",
+            "HISTORY_RETENTION": "30d",
             "TRASH_RETENTION": "90d",
         }
     ) == Settings(
@@ -53,6 +55,7 @@ def test_each_variable_reaches_its_field() -> None:
         cors_origins=("https://a.example.com", "http://localhost:5173"),
         trusted_proxies=("10.0.0.0/8", "::1"),
         update_retention_seconds=36 * 3600.0,
+        history_retention_seconds=30 * 86400.0,
         trash_retention_seconds=90 * 86400.0,
     )
 
@@ -85,6 +88,7 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("TRUSTED_PROXIES", "10.0.0.0/33", "IP addresses or networks"),
         ("UPDATE_RETENTION", "7", "like 7d"),
         ("UPDATE_RETENTION", "-1d", "like 7d"),
+        ("HISTORY_RETENTION", "forever", "like 7d"),
         ("TRASH_RETENTION", "a month", "like 7d"),
     ],
 )
