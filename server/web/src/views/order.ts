@@ -5,21 +5,19 @@ import { icon } from "../icons";
 const sorts: [value: Sort, label: string][] = [
   ["edited", "Recently edited"],
   ["created", "Recently created"],
-  ["title", "Title"],
+  ["title", "Title, A to Z"],
 ];
 
 /** The order of the list and the days it shows, behind one button. */
 export class Order {
   readonly button: HTMLButtonElement;
   readonly panel: HTMLElement;
-  #filter: Filter;
   #sorts: HTMLInputElement[];
   #legend = h("legend", {});
   #from: HTMLInputElement;
   #until: HTMLInputElement;
 
   constructor(filter: Filter) {
-    this.#filter = filter;
     this.button = h(
       "button",
       {
