@@ -3,13 +3,15 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+import asyncpg
+import httpx
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -22,6 +24,7 @@ from starlette.types import ASGIApp
 
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
+from protocol.identity import Provider
 from protocol.operations import OPERATIONS
 from server import console, reference, rest
 from server.auth import Auth
@@ -30,29 +33,44 @@ from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
+from server.guard import Guard
 from server.health import Health
 from server.http import HTTP
+from server.identity import Identity
 from server.listeners import BACKLOG, bind
+from server.mail.post import Post
+from server.mail.transport import Transport, transport
 from server.metrics import HTTPMetrics, Metrics
+from server.oauth import OAuth
 from server.observer import MetricsObserver
+from server.openid import OpenIdProvider
 from server.passwords import Passwords
+from server.providers import providers, site
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
 from server.signals import handled
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
+from server.twofactor import TwoFactor
+from server.vault import Vault
+from server.verification import Verification
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.guesses import Guesses
+from storage.identities import Attempts, Identities
 from storage.keys import SigningKey, SigningKeys
+from storage.mail import OutgoingMail
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
+from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
+from storage.verification import EmailTokens
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
@@ -91,13 +109,14 @@ class App:
         """
         # First of all: a key that cannot be used should not leave a new database behind.
         given_key = read_key(settings.jwt_private_key) if settings.jwt_private_key else None
+        given_providers = providers(settings)
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(address(settings))
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
-            shared = settings.redis_url is not None
-            await stack.enter_async_context(Claim.held(url, shared=shared))
+            claim = Claim.held(url, shared=settings.redis_url is not None)
+            await stack.enter_async_context(claim)
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -111,12 +130,20 @@ class App:
             stack.callback(passwords.close)
             tokens = await _tokens(given_key, SigningKeys(pool))
 
-            async def end_session(session_id: UUID) -> None:
-                broker.publish(session_topic(session_id), b"")
-
             accounts = Accounts(pool)
-            auth = Auth(accounts, tokens, passwords, end_session)
-
+            http = await stack.enter_async_context(httpx.AsyncClient())
+            door = _door(
+                settings,
+                pool=pool,
+                accounts=accounts,
+                tokens=tokens,
+                passwords=passwords,
+                known=given_providers(http),
+                transport=transport(settings, http),
+                metrics=metrics,
+                session_ended=_session_ender(broker),
+            )
+            auth = door.auth
             memory_rows = MemoryRows(pool)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
@@ -142,7 +169,12 @@ class App:
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                Documents(hub, log, tokens),
+                memories,
+                Feed(feed),
+                Sessions(auth),
+                identity=door.identity,
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -154,12 +186,12 @@ class App:
             stack.push_async_callback(hub.stop)
             projector.start()
             compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for endless in (sockets.run(), roster.run(), watch.run(), door.post.run()):
+                tasks.start(endless)
 
             routes = [
                 *rest.routes(auth, tokens),
+                *door.identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
@@ -168,6 +200,15 @@ class App:
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
             yield cls(_asgi(settings, metrics, sockets, routes), auth)
+
+
+def _session_ender(broker: Broker) -> Callable[[UUID], Awaitable[None]]:
+    """What tells every node that a session has ended."""
+
+    async def end_session(session_id: UUID) -> None:
+        broker.publish(session_topic(session_id), b"")
+
+    return end_session
 
 
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
@@ -179,8 +220,80 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
     metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
 
 
+class _Door(NamedTuple):
+    """What lets people in."""
+
+    auth: Auth
+    identity: Identity
+    post: Post
+
+
+def _door(
+    settings: Settings,
+    *,
+    pool: asyncpg.Pool,
+    accounts: Accounts,
+    tokens: Tokens,
+    passwords: Passwords,
+    known: Mapping[Provider, OpenIdProvider],
+    transport: Transport,
+    metrics: Metrics,
+    session_ended: Callable[[UUID], Awaitable[None]],
+) -> _Door:
+    vault = Vault(settings.encryption_keys)
+    if not vault.encrypts:
+        logger.info("ENCRYPTION_KEY is not set: secrets of two-factor are kept unencrypted")
+    guesses, email_tokens, identities = Guesses(pool), EmailTokens(pool), Identities(pool, accounts)
+    guard = Guard(email_tokens, passwords, guesses)
+    post = Post(OutgoingMail(pool), email_tokens, vault, transport, metrics, url=settings.url)
+    verification = Verification(
+        accounts,
+        email_tokens,
+        passwords=passwords,
+        guard=guard,
+        post=post,
+        session_ended=session_ended,
+    )
+    two_factor = TwoFactor(SecondFactors(pool), guesses, vault)
+    auth = Auth(
+        accounts,
+        tokens,
+        passwords,
+        session_ended,
+        registered=verification.registered,
+        second_factor=two_factor.check,
+    )
+    oauth = OAuth(
+        known,
+        site(settings),
+        attempts=Attempts(pool),
+        identities=identities,
+        accounts=accounts,
+        auth=auth,
+        two_factor=two_factor,
+        post=post,
+    )
+    identity = Identity(
+        verification=verification,
+        two_factor=two_factor,
+        oauth=oauth,
+        guard=guard,
+        accounts=accounts,
+        identities=identities,
+        tokens=email_tokens,
+        post=post,
+    )
+    return _Door(auth, identity, post)
+
+
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    documents: Documents,
+    memories: Memories,
+    feed: Feed,
+    sessions: Sessions,
+    *,
+    identity: Identity,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -195,6 +308,15 @@ def _dispatcher(
         Binding(operations.MEMORIES_DELETE, memories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
+        Binding(operations.ACCOUNT_SEND_VERIFICATION, identity.send_verification),
+        Binding(operations.ACCOUNT_CHANGE_PASSWORD, identity.change_password),
+        Binding(operations.ACCOUNT_CHANGE_EMAIL, identity.change_email),
+        Binding(operations.ACCOUNT_ENABLE_TWO_FACTOR, identity.enable_two_factor),
+        Binding(operations.ACCOUNT_CONFIRM_TWO_FACTOR, identity.confirm_two_factor),
+        Binding(operations.ACCOUNT_DISABLE_TWO_FACTOR, identity.disable_two_factor),
+        Binding(operations.ACCOUNT_IDENTITIES, identity.identities),
+        Binding(operations.ACCOUNT_LINK, identity.link),
+        Binding(operations.ACCOUNT_UNLINK, identity.unlink),
     )
     return Dispatcher(OPERATIONS, bindings, metrics)
 

@@ -76,6 +76,22 @@ _SAMPLES: Mapping[str, Any] = {
     "uptime": 86400.5,
     "database": "healthy",
     "code": "invalid_request",
+    "ConfirmTwoFactor.code": "492817",
+    "DisableTwoFactor.code": "492817",
+    "FinishOAuth.code": "4/0AX4XfWh2pQz9",
+    "LinkIdentity.code": "4/0AX4XfWh2pQz9",
+    "state": "Zp3xV8n1QwT6yK0cJ5rB2mE9uH4sL7dA",
+    "redirectUri": "https://app.example.com/signed-in",
+    "StartedOAuth.url": "https://accounts.google.com/o/oauth2/v2/auth?client_id=…",
+    "provider": "google",
+    "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+    "uri": "otpauth://totp/Memory%20App:ada%40example.com?secret=JBSWY3DPEHPK3PXP…",
+    "recoveryCodes": ["k3dm-7xq2-vb5n-p4wz"],
+    "recoveryCodesLeft": 10,
+    "currentPassword": "Analytical-1843!",
+    "newPassword": "Difference-1822!",
+    "VerifyEmail.token": "mV3rXq0cT8yJ2kZ5nB7wL4sD9fH1gA6pE0uR",
+    "ResetPassword.token": "mV3rXq0cT8yJ2kZ5nB7wL4sD9fH1gA6pE0uR",
     "message": "`email` is not an e-mail address: write it as name@example.com",
     "details": {"email": "not an e-mail address: write it as name@example.com"},
     "deviceId": "adas-phone",
@@ -86,7 +102,7 @@ _SAMPLES: Mapping[str, Any] = {
 
 # The example of an error is a refused request, which names no update; that of an opened document
 # is one the device has seen before.
-_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot"})
+_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot", "Login.code"})
 
 
 def example(struct: Struct) -> dict[str, Any]:
