@@ -102,7 +102,9 @@ _SAMPLES: Mapping[str, Any] = {
 
 # The example of an error is a refused request, which names no update; that of an opened document
 # is one the device has seen before.
-_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot", "Login.code"})
+_LEFT_OUT = frozenset(
+    {"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot", "Login.code"}
+)
 
 
 def example(struct: Struct) -> dict[str, Any]:

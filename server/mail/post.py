@@ -160,7 +160,11 @@ class Post:
         kind, to = Kind(mail.kind), mail.recipient
         match kind:
             case Kind.VERIFICATION:
-                values["url"] = await self._link("verify", UUID(values["user"]), to)
+                user_id = UUID(values["user"])
+                holder = await self._tokens.recipient(to)
+                if holder is not None and holder.user_id != user_id:
+                    raise _Dropped  # a new address that is somebody else's
+                values["url"] = await self._link("verify", user_id, to)
             case Kind.RESET:
                 account = await self._tokens.recipient(to)
                 if account is None:
