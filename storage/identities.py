@@ -42,6 +42,7 @@ _OF = """
 SELECT provider, email, created_at, last_used_at FROM identities WHERE user_id = $1
 ORDER BY created_at, provider
 """
+_LOCK_EMAIL = "SELECT pg_advisory_xact_lock(hashtextextended('identity ' || lower($1), 0))"
 _LOCK_ACCOUNT = (
     "SELECT password_hash IS NOT NULL AS has_password FROM users WHERE id = $1 FOR UPDATE"
 )
@@ -146,13 +147,14 @@ class Identities:
             )
         try:
             async with self._pool.acquire() as connection, connection.transaction():
+                # Of first sign-ins with an address at once, one is the first.
+                await connection.execute(_LOCK_EMAIL, claimed.email)
+                user_id = await connection.fetchval(_USE, *known, claimed.email)
+                if user_id is not None:
+                    return Recognized(user_id)
                 return await self._welcome(connection, claimed, claimed.email)
         except asyncpg.UniqueViolationError:
-            # Two first sign-ins at once: the other one was quicker.
-            user_id = await self._pool.fetchval(_USE, *known, claimed.email)
-            if user_id is None:
-                raise _other_identity() from None
-            return Recognized(user_id)
+            raise _other_identity() from None
 
     async def _welcome(self, connection: Connection, claimed: Claimed, email: str) -> Recognized:
         row = await connection.fetchrow(

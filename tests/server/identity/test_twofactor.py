@@ -12,7 +12,7 @@ import pytest
 from protocol.accounts import Login
 from protocol.errors import ErrorCode, MemoError
 from server.auth import Auth
-from tests.server.doorway import PASSWORD, Doorway
+from tests.server.identity.doorway import PASSWORD, Doorway
 
 ADA = "ada@example.com"
 

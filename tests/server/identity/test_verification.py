@@ -1,7 +1,6 @@
 """Links in messages: what they prove, once, to whom, and what nobody can learn from them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
@@ -11,17 +10,10 @@ from structlog.testing import capture_logs
 from protocol.accounts import Login, Register
 from protocol.errors import ErrorCode, MemoError
 from server.mail.texts import Notice
-from tests.server.doorway import PASSWORD, Doorway
+from tests.server.identity.doorway import PASSWORD, Doorway
 
 ADA = "ada@example.com"
 NEXT = "Another-Horse-2!"
-
-
-@pytest.fixture
-async def door(pool: asyncpg.Pool) -> AsyncIterator[Doorway]:
-    door = Doorway(pool)
-    yield door
-    door.passwords.close()
 
 
 async def refusal(awaited: object) -> MemoError:
