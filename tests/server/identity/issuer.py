@@ -1,17 +1,13 @@
 """A small OpenID provider of the tests' own: it says what a real one never would."""
 
-import asyncio
 import base64
 import hashlib
 import secrets
-import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import uvicorn
+import httpx
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, RSAKey
 from starlette.applications import Starlette
@@ -133,16 +129,11 @@ class Issuer:
         )
 
 
-@asynccontextmanager
-async def issuing() -> AsyncIterator[Issuer]:
-    """A running issuer."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        issuer = Issuer(f"http://127.0.0.1:{listening.getsockname()[1]}")
-        app = Starlette(routes=issuer.routes())
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
-        task = asyncio.create_task(server.serve([listening]))
-        try:
-            yield issuer
-        finally:
-            server.should_exit = True
-            await asyncio.wait_for(task, 10)
+def client_of(*issuers: Issuer) -> httpx.AsyncClient:
+    """A client for which these issuers are in the network, and so is the rest."""
+    return httpx.AsyncClient(
+        timeout=10,
+        mounts={
+            issuer.url: httpx.ASGITransport(Starlette(routes=issuer.routes())) for issuer in issuers
+        },
+    )

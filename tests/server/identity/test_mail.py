@@ -4,11 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +12,6 @@ import asyncpg
 import httpx
 import pytest
 import uvicorn
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,61 +35,11 @@ from server.mail.transport import (
 from server.metrics import Metrics
 from server.vault import Vault
 from storage.mail import OutgoingMail
+from tests.mailroom import mailroom
 from tests.server.identity.doorway import URL, Doorway, link
 
 FROM = "Memory App <memo@example.com>"
 HELLO = Message("ada@example.com", "Hello", ["Hi,", Link("Look", "https://x.example/a#b&c")])
-
-
-class Mailroom:
-    """An SMTP server that keeps what it takes. `answer` is what it says to a recipient."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, list[str], EmailMessage]] = []
-        self.answer = "250 OK"
-        self.logins: list[tuple[bytes, bytes]] = []
-
-    async def handle_RCPT(  # noqa: N802 (the name that aiosmtpd calls)
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if self.answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.answer
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        content = envelope.content
-        assert isinstance(content, bytes)
-        parsed = message_from_bytes(content, policy=default)
-        assert isinstance(parsed, EmailMessage)
-        self.taken.append((envelope.mail_from or "", list(envelope.rcpt_tos), parsed))
-        return "250 OK"
-
-    def authenticate(
-        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
-    ) -> AuthResult:
-        assert isinstance(data, LoginPassword)
-        self.logins.append((data.login, data.password))
-        return AuthResult(success=data.password == b"p@ss:word", handled=False)
-
-
-@asynccontextmanager
-async def mailroom(**options: Any) -> AsyncIterator[tuple[Mailroom, str]]:
-    """A running SMTP server and its host and port."""
-    room = Mailroom()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(
-            room,
-            enable_SMTPUTF8=True,
-            authenticator=room.authenticate,
-            auth_require_tls=False,
-            **options,
-        ),
-        "127.0.0.1",
-        0,
-    )
-    host, port = server.sockets[0].getsockname()
-    async with server:
-        yield room, f"{host}:{port}"
 
 
 # SMTP

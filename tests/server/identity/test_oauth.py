@@ -33,7 +33,7 @@ from tests.server.identity.issuer import (
     KEY_ID,
     TEAM,
     Issuer,
-    issuing,
+    client_of,
 )
 
 ADA = "ada@example.com"
@@ -82,8 +82,9 @@ class Visitor:
 
 @pytest.fixture
 async def visitor(door: Doorway) -> AsyncIterator[Visitor]:
-    async with issuing() as google, issuing() as apple, httpx.AsyncClient(timeout=10) as http:
-        apple.apple_key = APPLE_KEY
+    google, apple = Issuer("https://google.example.com"), Issuer("https://apple.example.com")
+    apple.apple_key = APPLE_KEY
+    async with client_of(google, apple) as http:
         settings = Settings(
             google_client_id=CLIENT_ID,
             google_client_secret=CLIENT_SECRET,

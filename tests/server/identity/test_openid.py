@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from protocol.errors import ErrorCode, MemoError
 from server.openid import STALE, STALE_IF_UNKNOWN, Client, OpenIdProvider, Profile
-from tests.server.identity.issuer import CLIENT_ID, CLIENT_SECRET, Issuer, issuing
+from tests.server.identity.issuer import CLIENT_ID, CLIENT_SECRET, Issuer, client_of
 
 BACK = "https://app.example.com/signed-in"
 
@@ -51,7 +51,8 @@ class Relying:
 
 @pytest.fixture
 async def relying() -> AsyncIterator[Relying]:
-    async with issuing() as issuer, httpx.AsyncClient(timeout=10) as http:
+    issuer = Issuer("https://accounts.example.com")
+    async with client_of(issuer) as http:
         yield Relying(issuer, http)
 
 
