@@ -26,7 +26,7 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, reference, rest
+from server import console, links, reference, rest
 from server.auth import Auth
 from server.config import Settings
 from server.connection import Connection, ConnectionCall, Lobby
@@ -195,6 +195,7 @@ class App:
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
+                *links.routes(),
                 *console.routes(CONSOLE),
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),

@@ -30,7 +30,8 @@ class Mailroom:
                 for entry in reversed(self.taken):
                     body = entry[2].get_body(("plain",))
                     assert body is not None
-                    _, found, rest = body.get_content().partition(f"/{purpose}#")
+                    text: str = body.get_content()
+                    _, found, rest = text.partition(f"/{purpose}#")
                     if found and entry[1] == [recipient]:
                         self.taken.remove(entry)
                         return rest.split()[0]

@@ -20,7 +20,7 @@ _PAGE = """<!doctype html>
 """
 _BUTTON = (
     '<p><a href="{url}" style="display:inline-block;padding:10px 18px;border-radius:8px;'
-    'background:#2563eb;color:#ffffff;text-decoration:none">{label}</a></p>\n'
+    'background:#1f6b52;color:#ffffff;text-decoration:none">{label}</a></p>\n'
     '<p style="font-size:13px;color:#6b7280;word-break:break-all">{url}</p>'
 )
 

@@ -1,7 +1,9 @@
 """Ways into an account, as an app goes them: over REST, the socket, SMTP and a real provider."""
 
 import asyncio
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import httpx
 import pyotp
 import pytest
 import pytest_asyncio
+from playwright.async_api import Page, async_playwright, expect
 
 from protocol import frames
 from protocol.errors import CloseCode
@@ -277,6 +280,53 @@ async def test_what_apple_never_posts_is_refused(house: House, body: bytes) -> N
     reply = await house.http.post(path, content=body, headers=FORM)
     assert reply.status_code in (400, 404, 413)
     assert reply.json()["error"]["code"] in ("invalid_request", "not_found", "too_large")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page() -> AsyncIterator[Page]:
+    """A tab of Chromium. Whatever it complains of fails, but for answers that refuse."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("Chromium is missing: install it, or name it in CHROMIUM")
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = await browser.new_page()
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        yield page
+        await browser.close()
+    assert [text for text in complaints if "status of 400" not in text] == []
+
+
+async def test_the_pages_that_links_lead_to_do_what_they_say(house: House, page: Page) -> None:
+    await register(house, "rosalind@example.com")
+    token = await house.room.token("rosalind@example.com", "verify")
+    await page.goto(f"{house.server.url}/verify#{token}")
+    assert token not in page.url
+    await page.get_by_role("button", name="Confirm").click()
+    status = page.get_by_role("status")
+    await expect(status).to_have_text("Thank you: the address is confirmed.")
+
+    await post(house, "forgot", 202, email="rosalind@example.com")
+    token = await house.room.token("rosalind@example.com", "reset")
+    await page.goto(f"{house.server.url}/reset#{token}")
+    await page.get_by_label("New password").fill("long but simple")
+    await page.get_by_role("button").click()
+    await expect(status).to_contain_text("an upper-case letter")
+    await page.get_by_label("New password").fill(NEXT)
+    await page.get_by_role("button").click()
+    await expect(status).to_contain_text("The password is set")
+    await post(house, "login", 200, email="rosalind@example.com", password=NEXT)
+
+    await page.goto(f"{house.server.url}/reset")
+    await expect(status).to_contain_text("not whole")
+    await expect(page.get_by_role("button")).to_be_hidden()
 
 
 async def test_many_at_once_who_forgot_are_all_answered(house: House) -> None:

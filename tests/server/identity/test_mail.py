@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -286,7 +286,7 @@ async def test_a_message_is_tried_again_later_and_later_and_then_kept_as_failed(
                 await door.pool.fetchval("SELECT next_attempt_at - now() FROM outgoing_mail")
             )
             await door.pool.execute("UPDATE outgoing_mail SET next_attempt_at = now()")
-    row = await door.pool.fetchrow("SELECT * FROM outgoing_mail")
+    [row] = await door.pool.fetch("SELECT * FROM outgoing_mail")
     assert row["attempts"] == MAX_ATTEMPTS
     assert row["failed_at"] is not None
     assert (row["error"], row["content"]) == ("away", None)
@@ -336,15 +336,11 @@ async def test_what_is_kept_is_sealed(door: Doorway) -> None:
     assert await door.pool.fetchval("SELECT error FROM outgoing_mail") is not None
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(post_module, "LOOK_SECONDS", 0.01)
-    return
-
-
 async def test_running_it_sends_what_it_is_told_of_and_outlives_an_outage(
-    door: Doorway, impatient: None
+    door: Doorway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(post_module, "LOOK_SECONDS", 0.01)
+
     class Awaited:
         def __init__(self) -> None:
             self.letters: asyncio.Queue[Message] = asyncio.Queue()

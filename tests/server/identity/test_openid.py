@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from protocol.errors import ErrorCode, MemoError
 from server.openid import STALE, STALE_IF_UNKNOWN, Client, OpenIdProvider, Profile
-from tests.server.identity.issuer import CLIENT_ID, CLIENT_SECRET, Issuer, client_of
+from tests.server.identity.issuer import CLIENT_ID, CLIENT_SECRET, FIRST_KEY, Issuer, client_of
 
 BACK = "https://app.example.com/signed-in"
 
@@ -159,7 +159,7 @@ async def test_a_key_of_the_same_name_that_is_another_one_proves_nothing(relying
 async def test_a_public_key_is_not_taken_for_a_secret(
     relying: Relying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    public = relying.issuer.keys[0].as_pem(private=False)
+    public = FIRST_KEY.as_pem(private=False)
 
     def confused(nonce: str) -> str:
         head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"first"}').decode().rstrip("=")
