@@ -18,7 +18,7 @@ CREATE INDEX email_tokens_expires_at ON email_tokens (expires_at);
 -- Messages on their way. A row goes when its message is sent; one that could not be stays, without
 -- its content, and says why. `content` is what its text is made of, sealed by ENCRYPTION_KEY.
 CREATE TABLE outgoing_mail (
-    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id             bigserial PRIMARY KEY,
     kind           varchar(40) NOT NULL,
     recipient      varchar(255) NOT NULL,
     content        bytea,
