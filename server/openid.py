@@ -100,6 +100,14 @@ class OpenIdProvider:
         self._discovery: tuple[_Discovery, float] | None = None
         self._keys: tuple[dict[str, RSAKey | ECKey], float] | None = None
 
+    async def discover(self) -> None:
+        """Find the provider, unless it was found within the hour.
+
+        Raises:
+            MemoError: `unavailable`.
+        """
+        await self._discovered()
+
     async def authorization_url(
         self, *, redirect_uri: str, state: str, nonce: str, challenge: str
     ) -> str:
@@ -197,7 +205,7 @@ class OpenIdProvider:
             known = self._keys
             limit = STALE if known is not None and kid in known[0] else STALE_IF_UNKNOWN
             if known is None or now - known[1] >= limit:
-                discovery = await self._discover()
+                discovery = await self._find()
                 status, body = await self._fetch("GET", discovery.jwks_uri)
                 if status != 200:
                     raise self._unavailable(f"its keys: {status}")
@@ -206,9 +214,9 @@ class OpenIdProvider:
 
     async def _discovered(self) -> _Discovery:
         async with self._loading:
-            return await self._discover()
+            return await self._find()
 
-    async def _discover(self) -> _Discovery:
+    async def _find(self) -> _Discovery:
         now = self._ticks()
         if self._discovery is not None and now - self._discovery[1] < STALE:
             return self._discovery[0]

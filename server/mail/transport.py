@@ -47,21 +47,25 @@ class SmtpTransport:
         self._user = unquote(parts.username) if parts.username else None
         self._password = unquote(parts.password) if parts.password else None
 
-    async def send(self, message: Message) -> None:
+    def client(self) -> aiosmtplib.SMTP:
+        """A client that connects and signs in when it is entered."""
         # A password crosses a network under TLS or not at all.
         local = self._host in ("localhost", "127.0.0.1", "::1")
-        start_tls = True if self._user and not local and not self._tls else None
+        return aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._user,
+            password=self._password,
+            use_tls=self._tls,
+            start_tls=True if self._user and not local and not self._tls else None,
+            timeout=SEND_SECONDS,
+        )
+
+    async def send(self, message: Message) -> None:
         try:
-            await aiosmtplib.send(
-                mime(message, self._from),
-                hostname=self._host,
-                port=self._port,
-                username=self._user,
-                password=self._password,
-                use_tls=self._tls,
-                start_tls=start_tls,
-                timeout=SEND_SECONDS,
-            )
+            made = mime(message, self._from)
+            async with self.client() as client:
+                await client.send_message(made)
         except ValueError as error:
             raise Undelivered(f"not a message: {type(error).__name__}", final=True) from None
         except aiosmtplib.SMTPRecipientsRefused as error:
@@ -74,6 +78,16 @@ class SmtpTransport:
             raise Undelivered(f"refused: {error.code}", final=error.code >= 500) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             raise Undelivered(type(error).__name__, final=False) from None
+
+
+async def reachable(url: str) -> str | None:
+    """What keeps the SMTP server of `url` from being signed in to; None when nothing does."""
+    server = SmtpTransport(url, "")
+    try:
+        async with server.client():
+            return None
+    except (aiosmtplib.SMTPException, OSError) as error:
+        return f"SMTP_URL: {type(error).__name__}; correct it, or start the mail server"
 
 
 class SendGridTransport:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -11,7 +12,9 @@ import pytest
 
 from protocol.accounts import Login
 from protocol.errors import ErrorCode, MemoError
+from server import cli
 from server.auth import Auth
+from server.config import Settings
 from tests.server.identity.doorway import PASSWORD, Doorway
 
 ADA = "ada@example.com"
@@ -209,3 +212,16 @@ async def test_turned_off_nothing_is_left_of_it(door: Doorway, pool: asyncpg.Poo
     assert not await door.two_factor.remove(phone.user_id)
     await login(door.auth)
     assert await pool.fetchval("SELECT count(*) FROM recovery_codes") == 0
+
+
+async def test_an_operator_turns_it_off_for_who_has_lost_their_codes(
+    door: Doorway, emptied: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await turned_on(door)
+    settings = Settings(database_url=emptied)
+    for said in ("is off now", "was off already"):
+        await cli._turn_two_factor_off(settings, Namespace(email=ADA.upper()))
+        assert said in capsys.readouterr().out
+    await login(door.auth)
+    with pytest.raises(cli.CommandError, match="no active account"):
+        await cli._turn_two_factor_off(settings, Namespace(email="nobody@example.com"))
