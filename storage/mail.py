@@ -1,6 +1,7 @@
 """Outgoing mail: messages that are on their way, kept where they survive a restart."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -11,8 +12,8 @@ MAX_PENDING = 10_000  # messages that wait; then further ones are refused
 KEEP_FAILED = timedelta(days=30)
 
 _ADD = """
-INSERT INTO outgoing_mail (kind, recipient, content)
-SELECT $1, $2, $3
+INSERT INTO outgoing_mail (kind, recipient, content, user_id)
+SELECT $1, $2, $3, $5
 WHERE $4 > (
     SELECT count(*) FROM (SELECT FROM outgoing_mail WHERE failed_at IS NULL LIMIT $4) AS waiting
 )
@@ -25,7 +26,7 @@ WHERE id = (
     SELECT id FROM outgoing_mail WHERE failed_at IS NULL AND next_attempt_at <= now()
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING id, kind, recipient, content, attempts
+RETURNING id, kind, recipient, content, user_id, attempts
 """
 _AGAIN = "UPDATE outgoing_mail SET next_attempt_at = now() + $2::interval, error = $3 WHERE id = $1"
 _FAILED = "UPDATE outgoing_mail SET failed_at = now(), content = NULL, error = $2 WHERE id = $1"
@@ -33,13 +34,14 @@ _FORGET = "DELETE FROM outgoing_mail WHERE failed_at < now() - $1::interval"
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message to send: what kind it is, to whom, what its text is made of (sealed), and which
-    attempt this is, from 1."""
+    """A message to send: what kind it is, to whom, what its text is made of (sealed), who asked
+    for it, and which attempt this is, from 1."""
 
     id: int
     kind: str
     recipient: str
     content: bytes
+    user_id: UUID | None
     attempts: int
 
 
@@ -50,13 +52,16 @@ class OutgoingMail:
         self._pool = pool
         self._max_pending = max_pending
 
-    async def add(self, kind: str, recipient: str, content: bytes) -> None:
-        """Keep a message to be sent.
+    async def add(
+        self, kind: str, recipient: str, content: bytes, user_id: UUID | None = None
+    ) -> None:
+        """Keep a message to be sent. It goes with the account of `user_id`.
 
         Raises:
             MemoError: `busy` when too many wait already.
         """
-        status = await self._pool.execute(_ADD, kind, recipient, content, self._max_pending)
+        message = (kind, recipient, content, self._max_pending, user_id)
+        status = await self._pool.execute(_ADD, *message)
         if status != "INSERT 0 1":
             raise MemoError(
                 ErrorCode.BUSY, "Too much mail waits to be sent; try again later.", retry_after=60

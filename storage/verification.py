@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
+from storage.postgres import Connection
 
 Purpose = Literal["verify", "reset"]
 
@@ -39,6 +40,12 @@ _SPEND_ALL = """
 UPDATE email_tokens SET used_at = now()
 WHERE user_id = $1 AND purpose = ANY ($2::text[]) AND used_at IS NULL
 """
+_UNASK = "DELETE FROM outgoing_mail WHERE user_id = $1 AND failed_at IS NULL"
+_FORGET_WAYS_IN = (
+    "DELETE FROM identities WHERE user_id = $1",
+    "DELETE FROM two_factor WHERE user_id = $1",
+    "DELETE FROM recovery_codes WHERE user_id = $1",
+)
 _END_SESSIONS = """
 UPDATE sessions SET ended_at = now(), ended_reason = $2
 WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $3
@@ -129,8 +136,9 @@ class EmailTokens:
         return row is not None and _may_reset(row)
 
     async def reset(self, token_hash: bytes, password_hash: str) -> Changed | None:
-        """Set a password by a token, once, and end all sessions. The address is proven by that.
-        None when the token is not good."""
+        """Set a password by a token, once, and end all sessions. The address is proven by that;
+        other ways in, which were added before it was, are taken away. None when the token is not
+        good."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(f"{_FIND} {_LOCK}", token_hash, "reset")
             if row is None or not _may_reset(row):
@@ -138,7 +146,11 @@ class EmailTokens:
             user_id = row["user_id"]
             await connection.execute(_VERIFIED, user_id, row["current"])
             await connection.execute(_SET_HASH, user_id, password_hash)
-            await connection.execute(_SPEND_ALL, user_id, ["reset"])
+            if not row["is_verified"]:
+                # Whoever made the account with somebody else's address may have left doors open.
+                for query in _FORGET_WAYS_IN:
+                    await connection.execute(query, user_id)
+            await _void_links(connection, user_id)
             ended = await connection.fetch(_END_SESSIONS, user_id, "password reset", None)
             return Changed(user_id, row["current"], [session["id"] for session in ended])
 
@@ -148,7 +160,7 @@ class EmailTokens:
         """Set a password, and end all sessions but this one. Returns those that ended."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(_SET_HASH, user_id, password_hash)
-            await connection.execute(_SPEND_ALL, user_id, ["reset"])
+            await _void_links(connection, user_id)
             reason = "password changed"
             ended = await connection.fetch(_END_SESSIONS, user_id, reason, session_id)
             return [session["id"] for session in ended]
@@ -158,6 +170,13 @@ class EmailTokens:
         query = "SELECT password_hash FROM users WHERE id = $1"
         kept: str | None = await self._pool.fetchval(query, user_id)
         return kept
+
+
+async def _void_links(connection: Connection, user_id: UUID) -> None:
+    """Have no link do anything that was asked for before: somebody who is locked out now may have
+    asked for one to another address."""
+    await connection.execute(_SPEND_ALL, user_id, ["reset", "verify"])
+    await connection.execute(_UNASK, user_id)
 
 
 def _may_reset(row: asyncpg.Record) -> bool:

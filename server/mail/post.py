@@ -67,7 +67,7 @@ class Post:
         Raises:
             MemoError: `busy`.
         """
-        await self._add(Kind.VERIFICATION, email, {"user": str(user_id)})
+        await self._add(Kind.VERIFICATION, email, {}, user_id)
 
     async def password_reset(self, email: str) -> None:
         """A link to set a password with, if an active account has this address.
@@ -125,9 +125,11 @@ class Post:
         self._metrics.mail.labels(mail.kind, outcome).inc()
         return True
 
-    async def _add(self, kind: Kind, recipient: str, values: dict[str, str]) -> None:
+    async def _add(
+        self, kind: Kind, recipient: str, values: dict[str, str], user_id: UUID | None = None
+    ) -> None:
         content = self._vault.seal(msgspec.json.encode(values), _bound(kind.value, recipient))
-        await self._outgoing.add(kind.value, recipient, content)
+        await self._outgoing.add(kind.value, recipient, content, user_id)
         self._news.set()
 
     async def _send(self, mail: Outgoing) -> str:
@@ -140,19 +142,26 @@ class Post:
             await self._outgoing.sent(mail.id)
             return "dropped"
         except (Undelivered, VaultError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
             final = isinstance(error, Undelivered) and error.final
-            if final or mail.attempts >= MAX_ATTEMPTS:
-                log.warning("mail.failed", reason=reason, **told)
-                await self._outgoing.fail(mail.id, reason)
-                return "failed"
-            pause = min(self._first_pause * 4 ** (mail.attempts - 1), LAST_PAUSE)
-            log.info("mail.postponed", reason=reason, seconds=pause.total_seconds(), **told)
-            await self._outgoing.postpone(mail.id, pause, reason)
-            return "postponed"
+            return await self._put_off(mail, str(error) or type(error).__name__, final)
+        except Exception as error:
+            # Whatever it is, this message must neither hold up the others nor be tried for ever.
+            log.exception("mail.unsendable", **told)
+            return await self._put_off(mail, type(error).__name__, final=False)
         log.info("mail.sent", **told)
         await self._outgoing.sent(mail.id)
         return "sent"
+
+    async def _put_off(self, mail: Outgoing, reason: str, final: bool) -> str:
+        told = {"mail": mail.id, "kind": mail.kind, "attempt": mail.attempts, "reason": reason}
+        if final or mail.attempts >= MAX_ATTEMPTS:
+            log.warning("mail.failed", **told)
+            await self._outgoing.fail(mail.id, reason)
+            return "failed"
+        pause = min(self._first_pause * 4 ** (mail.attempts - 1), LAST_PAUSE)
+        log.info("mail.postponed", seconds=pause.total_seconds(), **told)
+        await self._outgoing.postpone(mail.id, pause, reason)
+        return "postponed"
 
     async def _written(self, mail: Outgoing) -> Message:
         opened = self._vault.open(mail.content, _bound(mail.kind, mail.recipient))
@@ -160,11 +169,10 @@ class Post:
         kind, to = Kind(mail.kind), mail.recipient
         match kind:
             case Kind.VERIFICATION:
-                user_id = UUID(values["user"])
                 holder = await self._tokens.recipient(to)
-                if holder is not None and holder.user_id != user_id:
+                if mail.user_id is None or (holder and holder.user_id != mail.user_id):
                     raise _Dropped  # a new address that is somebody else's
-                values["url"] = await self._link("verify", user_id, to)
+                values["url"] = await self._link("verify", mail.user_id, to)
             case Kind.RESET:
                 account = await self._tokens.recipient(to)
                 if account is None:

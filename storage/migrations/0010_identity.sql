@@ -16,11 +16,13 @@ CREATE INDEX email_tokens_user_id ON email_tokens (user_id, purpose, created_at)
 CREATE INDEX email_tokens_expires_at ON email_tokens (expires_at);
 
 -- Messages on their way. A row goes when its message is sent; one that could not be stays, without
--- its content, and says why. `content` is what its text is made of, sealed by ENCRYPTION_KEY.
+-- its content, and says why. `content` is what its text is made of, sealed by ENCRYPTION_KEY;
+-- `user_id` is who asked for it, where that is known before it is sent.
 CREATE TABLE outgoing_mail (
     id             bigserial PRIMARY KEY,
     kind           varchar(40) NOT NULL,
     recipient      varchar(255) NOT NULL,
+    user_id        uuid REFERENCES users (id) ON DELETE CASCADE,
     content        bytea,
     attempts       integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
@@ -29,6 +31,7 @@ CREATE TABLE outgoing_mail (
     error          text
 );
 CREATE INDEX outgoing_mail_pending ON outgoing_mail (next_attempt_at, id) WHERE failed_at IS NULL;
+CREATE INDEX outgoing_mail_user_id ON outgoing_mail (user_id) WHERE user_id IS NOT NULL;
 
 -- Who an OpenID provider says somebody is. An account has at most one at each provider.
 CREATE TABLE identities (

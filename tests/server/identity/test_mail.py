@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -313,6 +312,19 @@ async def test_one_message_that_cannot_be_sent_does_not_hold_up_the_next(door: D
     assert [letter.to for letter in await door.mail()] == ["second@example.com"]
 
 
+async def test_a_message_that_cannot_even_be_written_is_given_up_in_the_end(
+    door: Doorway,
+) -> None:
+    await OutgoingMail(door.pool).add("of a newer version", "ada@example.com", b"\0{}")
+    with capture_logs() as lines:
+        for _ in range(MAX_ATTEMPTS):
+            assert await door.post.send_next()
+            await door.pool.execute("UPDATE outgoing_mail SET next_attempt_at = now()")
+        assert not await door.post.send_next()
+    assert await door.pool.fetchval("SELECT error FROM outgoing_mail") == "ValueError"
+    assert [line["event"] for line in lines].count("mail.failed") == 1
+
+
 async def test_too_many_waiting_messages_are_refused(door: Doorway) -> None:
     outgoing = OutgoingMail(door.pool, max_pending=2)
     post = Post(outgoing, door.tokens, door.vault, door.box, Metrics(), url=URL)
@@ -370,7 +382,6 @@ async def test_running_it_sends_what_it_is_told_of_and_outlives_an_outage(
 
 
 async def test_a_deleted_account_is_not_written_to(door: Doorway, pool: asyncpg.Pool) -> None:
-    await door.post.verification(uuid4(), "ghost@example.com")
     user = await door.account()
     await door.post.verification(user.id, user.email)
     await pool.execute("DELETE FROM users")

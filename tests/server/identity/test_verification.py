@@ -4,12 +4,14 @@ import asyncio
 from datetime import timedelta
 
 import asyncpg
+import pyotp
 import pytest
 from structlog.testing import capture_logs
 
 from protocol.accounts import Login, Register
 from protocol.errors import ErrorCode, MemoError
 from server.mail.texts import Notice
+from storage.identities import Claimed
 from tests.server.identity.doorway import PASSWORD, Doorway
 
 ADA = "ada@example.com"
@@ -265,3 +267,43 @@ async def test_a_new_address_has_to_be_one(door: Doorway, email: str) -> None:
     refused = await refusal(door.verification.change_email(me, PASSWORD, email))
     assert refused.details is not None
     assert list(refused.details) == ["email"]
+
+
+async def test_who_takes_an_address_before_its_owner_comes_is_out_when_the_owner_does(
+    door: Doorway,
+) -> None:
+    """Somebody registers with another's address, and leaves doors open: a provider, a second
+    factor, a link to an address of their own. The owner then asks for a new password."""
+    thief = await door.session(await door.account())
+    await door.identities.link(thief.account_id, Claimed("google", "thief", None))
+    secret, _ = await door.two_factor.propose(thief.account_id, ADA)
+    await door.two_factor.confirm(thief.account_id, pyotp.TOTP(secret).at(int(door.now)))
+    await door.verification.change_email(thief, PASSWORD, "thief@example.com")
+    followed_later = await door.link("verify")
+    await door.pool.execute("UPDATE email_tokens SET created_at = created_at - interval '1 hour'")
+    await door.post.verification(thief.account_id, "thief@example.org")  # and still on its way
+
+    await door.verification.forgot(ADA)
+    letters = {letter.to: letter for letter in await door.mail()}
+    token = letters[ADA].text.partition("#")[2].split()[0]
+    other = letters["thief@example.org"].text.partition("#")[2].split()[0]
+    await door.post.verification(thief.account_id, "thief@example.net")
+    await door.verification.reset(token, NEXT)
+
+    assert await door.identities.of(thief.account_id) == []
+    assert await signs_in(door, NEXT)
+    for late in (followed_later, other):
+        assert (await refusal(door.verification.verify(late))).code is ErrorCode.INVALID_REQUEST
+    assert [letter.to for letter in await door.mail()] == [ADA]  # the notice alone
+
+
+async def test_a_proven_account_keeps_its_ways_in_when_the_password_is_reset(
+    door: Doorway,
+) -> None:
+    user = await door.account()
+    await door.post.verification(user.id, ADA)
+    await door.verification.verify(await door.link("verify"))
+    await door.identities.link(user.id, Claimed("google", "ada", None))
+    await door.verification.forgot(ADA)
+    await door.verification.reset(await door.link("reset"), NEXT)
+    assert len(await door.identities.of(user.id)) == 1
