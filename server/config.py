@@ -172,8 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 )
         if settings.smtp_url is not None and settings.sendgrid_api_key is not None:
             raise ConfigError("SMTP_URL and SENDGRID_API_KEY are both set: set one of them")
-        sends = settings.smtp_url is not None or settings.sendgrid_api_key is not None
-        if sends and settings.mail_from is None:
+        if settings.sends_mail and settings.mail_from is None:
             raise ConfigError("MAIL_FROM is missing: set the address that mail is sent from")
         return settings
 
@@ -184,6 +183,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # An address that means "every interface" is none to open.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether messages reach people; if not, they are written to the log."""
+        return self.smtp_url is not None or self.sendgrid_api_key is not None
 
     @property
     def url(self) -> str:

@@ -193,12 +193,18 @@ class OAuth:
         return attempt
 
     async def _claimed(self, name: Provider, request: FinishOAuth | LinkIdentity) -> Claimed:
-        profile = await self._provider(name).profile(
-            code=request.code,
-            redirect_uri=self._provider_returns_to(name, request.redirect_uri),
-            verifier=_derived(request.state, "verifier"),
-            nonce=_derived(request.state, "nonce"),
-        )
+        try:
+            profile = await self._provider(name).profile(
+                code=request.code,
+                redirect_uri=self._provider_returns_to(name, request.redirect_uri),
+                verifier=_derived(request.state, "verifier"),
+                nonce=_derived(request.state, "nonce"),
+            )
+        except MemoError as error:
+            if error.code is ErrorCode.UNAVAILABLE:
+                # The code may be good yet: the same request may be sent again.
+                await self._attempts.reopen(_hash(_derived(request.state, "address")))
+            raise
         first, last = profile.first_name, profile.last_name
         if isinstance(request, FinishOAuth) and request.user and (said := request.user.name):
             # What the app hands on is no proof of anything, but a name needs none.

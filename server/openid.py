@@ -146,6 +146,8 @@ class OpenIdProvider:
         }
         endpoint = (await self._discovered()).token_endpoint
         status, body = await self._fetch("POST", endpoint, form)
+        if status >= 500 or status == 429:
+            raise self._unavailable(f"its tokens: {status}")
         if status != 200:
             log.info("openid.refused", provider=self.title, status=status, error=_error(body))
             raise self._unauthorized()

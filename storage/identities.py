@@ -110,6 +110,11 @@ class Attempts:
             return None
         return Attempt(row["redirect_uri"], row["user_id"], row["is_new"])
 
+    async def reopen(self, state_hash: bytes) -> None:
+        """Have a sign-in be as before it was taken: it came to nothing."""
+        query = "UPDATE oauth_attempts SET spent_at = NULL WHERE hash = $1 AND user_id IS NULL"
+        await self._pool.execute(query, state_hash)
+
     async def recognized(self, state_hash: bytes, user_id: UUID, is_new: bool) -> None:
         """Keep who it is, until the second factor is right or the time is over."""
         query = "UPDATE oauth_attempts SET user_id = $2, is_new = $3 WHERE hash = $1"

@@ -81,6 +81,8 @@ class Issuer:
 
     async def _token(self, request: Request) -> Response:
         self.asked.append("token")
+        if self.broken:
+            return Response("<h1>Bad gateway</h1>", status_code=502)
         form = {
             name: values[0] for name, values in parse_qs((await request.body()).decode()).items()
         }

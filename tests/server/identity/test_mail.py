@@ -121,6 +121,15 @@ async def test_an_address_that_is_none_is_refused_for_good(to: str) -> None:
     assert not room.taken
 
 
+async def test_a_name_before_the_at_may_be_beyond_ascii_too() -> None:
+    async with mailroom() as (room, place):
+        message = Message("zoë@example.com", "Hello", ["Hi"])
+        await SmtpTransport(f"smtp://{place}", FROM).send(message)
+    [(_, recipients, mail)] = room.taken
+    assert recipients == ["zoë@example.com"]
+    assert "zoë@example.com" in mail["To"]
+
+
 async def test_addresses_and_names_beyond_ascii_arrive() -> None:
     values = {"inviter": "Ægir Þór", "title": "日記", "url": "https://x.example/#t"}
     message = write(Kind.INVITATION, "ada@bücher.example", values)

@@ -208,6 +208,15 @@ async def test_a_sign_in_ends_once(visitor: Visitor) -> None:
     assert [list(error.details or {}) for error in refused] == [["state"], ["state"]]
 
 
+async def test_when_the_provider_is_away_the_same_may_be_sent_again(visitor: Visitor) -> None:
+    started, answer = await visitor.returned()
+    visitor.google.broken = True
+    for _ in range(2):
+        assert (await refusal(visitor.finish(started, answer))).code is ErrorCode.UNAVAILABLE
+    visitor.google.broken = False
+    assert (await visitor.finish(started, answer)).is_new_user
+
+
 async def test_the_state_of_the_address_does_not_end_a_sign_in(visitor: Visitor) -> None:
     """Who lures somebody to an address with their own code and state gets nowhere: the app has no
     state to go with it."""
