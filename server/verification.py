@@ -14,7 +14,7 @@ from server.passwords import Passwords, weakness
 from server.tokens import Principal
 from storage import outage
 from storage.accounts import Accounts
-from storage.verification import MAX_A_DAY, EmailTokens
+from storage.verification import MAX_LINKS, EmailTokens
 
 AGAIN_SECONDS = 60.0  # between two messages with a link that somebody asks for
 
@@ -138,7 +138,7 @@ class Verification:
     async def _pause(self, user_id: UUID) -> None:
         given, last = await self._tokens.recent(user_id, "verify")
         wait = None
-        if given >= MAX_A_DAY["verify"]:
+        if given >= MAX_LINKS["verify"]:
             wait = 3600.0
         elif last is not None and last < AGAIN_SECONDS:
             wait = AGAIN_SECONDS - last

@@ -14,13 +14,14 @@ from storage.postgres import Connection
 Purpose = Literal["verify", "reset"]
 
 LIFETIME: dict[Purpose, timedelta] = {"verify": timedelta(days=1), "reset": timedelta(hours=1)}
-MAX_A_DAY: dict[Purpose, int] = {"verify": 10, "reset": 10}
+# Of each in its lifetime: whoever is sent no more has one that is good.
+MAX_LINKS: dict[Purpose, int] = {"verify": 10, "reset": 5}
 _KEEP = timedelta(days=2)
 
 _RECIPIENT = "SELECT id, email FROM users WHERE lower(email) = lower($1) AND is_active"
 _RECENT = """
 SELECT count(*) AS count, extract(epoch FROM now() - max(created_at))::float8 AS last
-FROM email_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > now() - interval '1 day'
+FROM email_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > now() - $3::interval
 """
 _ISSUE = """
 INSERT INTO email_tokens (hash, user_id, purpose, email, expires_at)
@@ -89,9 +90,9 @@ class EmailTokens:
         return None if row is None else Recipient(row["id"], row["email"])
 
     async def recent(self, user_id: UUID, purpose: Purpose) -> tuple[int, float | None]:
-        """How many tokens the account was given within a day, and how many seconds ago the last
-        one was."""
-        row = await self._pool.fetchrow(_RECENT, user_id, purpose)
+        """How many tokens the account was given within the lifetime of one, and how many seconds
+        ago the last one was."""
+        row = await self._pool.fetchrow(_RECENT, user_id, purpose, LIFETIME[purpose])
         assert row is not None  # an aggregate has one row
         return row["count"], row["last"]
 

@@ -18,7 +18,7 @@ from server.metrics import Metrics
 from server.vault import Vault, VaultError
 from storage import outage
 from storage.mail import Outgoing, OutgoingMail
-from storage.verification import MAX_A_DAY, EmailTokens, Purpose
+from storage.verification import MAX_LINKS, EmailTokens, Purpose
 
 MAX_ATTEMPTS = 8
 FIRST_PAUSE, LAST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
@@ -183,7 +183,7 @@ class Post:
 
     async def _link(self, purpose: Purpose, user_id: UUID, email: str) -> str:
         given, _ = await self._tokens.recent(user_id, purpose)
-        if given >= MAX_A_DAY[purpose]:
+        if given >= MAX_LINKS[purpose]:
             log.info("mail.enough", purpose=purpose, account=str(user_id))
             raise _Dropped
         token = secrets.token_urlsafe(TOKEN_BYTES)
