@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from protocol import feed
-from protocol.records import Body
+from protocol.records import Body, Empty
 
 Content = TypeVar("Content", bound=Body)
 
@@ -28,4 +28,10 @@ FEED_CHANGED = Event(
     "Something the account follows has changed; ask `feed.changes` from the last cursor.",
 )
 
-EVENTS: tuple[Event[Any], ...] = (FEED_CHANGED,)
+ACCOUNT_CHANGED = Event(
+    "account.changed",
+    Empty,
+    "The signed-in account has changed, its profile or what it may do; ask `account.me`.",
+)
+
+EVENTS: tuple[Event[Any], ...] = (FEED_CHANGED, ACCOUNT_CHANGED)

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, identity, memories
+from protocol import (
+    accounts,
+    admin,
+    bulk,
+    categories,
+    documents,
+    feed,
+    identity,
+    memories,
+    sessions,
+    trash,
+)
+from protocol.limits import Limit
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -21,17 +33,22 @@ class Permission(Enum):
     READ_MEMORIES = "read:memories"
     WRITE_MEMORIES = "write:memories"
     DELETE_MEMORIES = "delete:memories"
+    MANAGE_USERS = "manage:users"
+    ACCESS_AI = "access:ai"
+    SYNC_WHATSAPP = "sync:whatsapp"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
-    """One request and its one reply. `permission` None: any signed-in account may call it."""
+    """One request and its one reply. `permission` None: any signed-in account may call it.
+    `limit` is what a call counts against besides SOCKET, which all of them do."""
 
     name: str
     request: type[Req]
     response: type[Res]
     permission: Permission | None
     summary: str
+    limit: Limit = Limit.SOCKET
 
 
 DOCUMENTS_OPEN = Operation(
@@ -95,7 +112,63 @@ MEMORIES_DELETE = Operation(
     memories.DeleteMemory,
     memories.DeletedMemory,
     Permission.DELETE_MEMORIES,
-    "Delete a memory for all its members.",
+    "Move a memory to the trash, for all its members. Its owner may restore it for a time.",
+)
+MEMORIES_RESTORE = Operation(
+    "memories.restore",
+    trash.RestoreMemory,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Take a memory out of the trash, for all its members.",
+)
+MEMORIES_PURGE = Operation(
+    "memories.purge",
+    trash.PurgeMemory,
+    trash.PurgedMemory,
+    Permission.DELETE_MEMORIES,
+    "Delete a memory that is in the trash for good, with its thread, files and history.",
+)
+MEMORIES_BULK = Operation(
+    "memories.bulk",
+    bulk.BulkMemories,
+    bulk.BulkResults,
+    Permission.WRITE_MEMORIES,
+    "Do one thing to many memories. Each stands alone: one that fails costs the others nothing.",
+)
+CATEGORIES_LIST = Operation(
+    "categories.list",
+    Empty,
+    categories.Categories,
+    Permission.READ_MEMORIES,
+    "The account's categories, in order.",
+)
+CATEGORIES_CREATE = Operation(
+    "categories.create",
+    categories.CreateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Create a category. Repeated with the same id and account it answers the first one's.",
+)
+CATEGORIES_UPDATE = Operation(
+    "categories.update",
+    categories.UpdateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Change a category.",
+)
+CATEGORIES_REORDER = Operation(
+    "categories.reorder",
+    categories.ReorderCategories,
+    categories.Categories,
+    Permission.WRITE_MEMORIES,
+    "Put the categories in another order; all are answered.",
+)
+CATEGORIES_DELETE = Operation(
+    "categories.delete",
+    categories.DeleteCategory,
+    categories.DeletedCategory,
+    Permission.WRITE_MEMORIES,
+    "Delete a category. The memories in it stay, without one.",
 )
 SESSION_RENEW = Operation(
     "session.renew",
@@ -110,6 +183,62 @@ ACCOUNT_ME = Operation(
     accounts.Me,
     None,
     "The signed-in account.",
+)
+ACCOUNT_UPDATE = Operation(
+    "account.update",
+    accounts.UpdateAccount,
+    accounts.OneAccount,
+    None,
+    "Change the signed-in account's profile.",
+)
+SESSIONS_LIST = Operation(
+    "sessions.list",
+    Empty,
+    sessions.SessionList,
+    None,
+    "The account's signed-in devices, the one used last first.",
+)
+SESSIONS_END = Operation(
+    "sessions.end",
+    sessions.EndSessions,
+    Empty,
+    None,
+    "Sign a device out, or all but this one: their sockets close, their refresh tokens are void.",
+)
+ADMIN_USERS = Operation(
+    "admin.users",
+    admin.ListUsers,
+    admin.UserPage,
+    Permission.MANAGE_USERS,
+    "All accounts, newest first, or those that match a search.",
+)
+ADMIN_SET_ROLE = Operation(
+    "admin.setRole",
+    admin.SetUserRole,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Give an account another role. What it may do changes at once, on open sockets too.",
+)
+ADMIN_DISABLE = Operation(
+    "admin.disable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Close an account to its owner, and end all its sessions.",
+)
+ADMIN_ENABLE = Operation(
+    "admin.enable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Open an account again. Its sessions stay ended.",
+)
+ADMIN_STATS = Operation(
+    "admin.stats",
+    Empty,
+    admin.InstallationStats,
+    Permission.MANAGE_USERS,
+    "How much there is on this installation.",
 )
 
 ACCOUNT_SEND_VERIFICATION = Operation(
@@ -187,6 +316,14 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    MEMORIES_RESTORE,
+    MEMORIES_PURGE,
+    MEMORIES_BULK,
+    CATEGORIES_LIST,
+    CATEGORIES_CREATE,
+    CATEGORIES_UPDATE,
+    CATEGORIES_REORDER,
+    CATEGORIES_DELETE,
     SESSION_RENEW,
     ACCOUNT_ME,
     ACCOUNT_SEND_VERIFICATION,
@@ -198,4 +335,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ACCOUNT_IDENTITIES,
     ACCOUNT_LINK,
     ACCOUNT_UNLINK,
+    ACCOUNT_UPDATE,
+    SESSIONS_LIST,
+    SESSIONS_END,
+    ADMIN_USERS,
+    ADMIN_SET_ROLE,
+    ADMIN_DISABLE,
+    ADMIN_ENABLE,
+    ADMIN_STATS,
 )

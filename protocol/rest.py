@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from protocol import accounts, identity
 from protocol.errors import ErrorCode
+from protocol.limits import Limit
 from protocol.records import Body, Timestamp
 
 JSON = "application/json"
@@ -76,7 +77,9 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
-    `bearer`: an access token in the header `Authorization` may stand in for the body."""
+    `bearer`: an access token in the header `Authorization` may stand in for the body. A call
+    counts against `limit` (None: against nothing); with `forgiving` only one that fails does, and
+    not if it is refused with one of `forgiven`: whoever is told that had the right secret."""
 
     name: str
     method: Literal["GET", "POST"]
@@ -86,6 +89,14 @@ class Endpoint:
     request: type[Body] | None = None
     errors: tuple[ErrorCode, ...] = ()
     bearer: bool = False
+    limit: Limit | None = None
+    forgiving: bool = False
+    forgiven: tuple[ErrorCode, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[ErrorCode, ...]:
+        """Every code that it may answer with."""
+        return (*self.errors, ErrorCode.RATE_LIMITED) if self.limit else self.errors
 
 
 # What any endpoint that asks the database may answer, and what any that reads a body.
@@ -100,6 +111,7 @@ REGISTER = Endpoint(
     (Answer(201, accounts.SignedIn, "The account, signed in."),),
     accounts.Register,
     (*_BODY_ERRORS, ErrorCode.CONFLICT, ErrorCode.BUSY),
+    limit=Limit.AUTH,
 )
 LOGIN = Endpoint(
     "login",
@@ -112,10 +124,12 @@ LOGIN = Endpoint(
         *_BODY_ERRORS,
         ErrorCode.INVALID_CREDENTIALS,
         ErrorCode.TWO_FACTOR_REQUIRED,
-        ErrorCode.RATE_LIMITED,
         ErrorCode.ACCOUNT_DISABLED,
         ErrorCode.BUSY,
     ),
+    limit=Limit.AUTH,
+    forgiving=True,
+    forgiven=(ErrorCode.ACCOUNT_DISABLED, ErrorCode.TWO_FACTOR_REQUIRED),
 )
 REFRESH = Endpoint(
     "refresh",
@@ -130,6 +144,8 @@ REFRESH = Endpoint(
         ErrorCode.SESSION_ENDED,
         ErrorCode.ACCOUNT_DISABLED,
     ),
+    limit=Limit.API,
+    forgiving=True,
 )
 LOGOUT = Endpoint(
     "logout",
@@ -145,6 +161,8 @@ LOGOUT = Endpoint(
         ErrorCode.ACCOUNT_DISABLED,
     ),
     bearer=True,
+    limit=Limit.API,
+    forgiving=True,
 )
 VERIFY = Endpoint(
     "verify",
@@ -154,6 +172,8 @@ VERIFY = Endpoint(
     (Answer(200, identity.Verified, "The account, its address proven."),),
     identity.VerifyEmail,
     (*_BODY_ERRORS, ErrorCode.CONFLICT),
+    limit=Limit.AUTH,
+    forgiving=True,
 )
 FORGOT = Endpoint(
     "forgot",
@@ -164,6 +184,7 @@ FORGOT = Endpoint(
     (Answer(202, None, "It is sent, if there is such an account."),),
     identity.ForgotPassword,
     (*_BODY_ERRORS, ErrorCode.BUSY),
+    limit=Limit.AUTH,
 )
 RESET = Endpoint(
     "reset",
@@ -173,6 +194,8 @@ RESET = Endpoint(
     (Answer(204, None, "The password is set: sign in with it."),),
     identity.ResetPassword,
     (*_BODY_ERRORS, ErrorCode.BUSY),
+    limit=Limit.AUTH,
+    forgiving=True,
 )
 PROVIDERS = Endpoint(
     "providers",
@@ -181,6 +204,7 @@ PROVIDERS = Endpoint(
     "The providers that may be signed in with here.",
     (Answer(200, identity.Providers, "Those that are set up."),),
     errors=(ErrorCode.INTERNAL,),
+    limit=Limit.API,
 )
 
 
@@ -193,6 +217,7 @@ def _start_oauth(name: identity.Provider, title: str) -> Endpoint:
         (Answer(200, identity.StartedOAuth, "Where to send the browser to."),),
         identity.StartOAuth,
         (*_BODY_ERRORS, ErrorCode.NOT_FOUND),
+        limit=Limit.API,
     )
 
 
@@ -213,7 +238,14 @@ def _finish_oauth(name: identity.Provider, title: str) -> Endpoint:
             ErrorCode.FORBIDDEN,
             ErrorCode.NOT_FOUND,
             ErrorCode.CONFLICT,
-            ErrorCode.RATE_LIMITED,
+        ),
+        limit=Limit.AUTH,
+        forgiving=True,
+        forgiven=(
+            ErrorCode.ACCOUNT_DISABLED,
+            ErrorCode.TWO_FACTOR_REQUIRED,
+            ErrorCode.CONFLICT,
+            ErrorCode.FORBIDDEN,
         ),
     )
 
@@ -230,6 +262,7 @@ APPLE_RETURN = Endpoint(
     " `code`, and `user` on the first sign-in, or with `error`, as parameters.",
     (Answer(303, None, "On to the app."),),
     errors=(*_BODY_ERRORS, ErrorCode.NOT_FOUND),
+    limit=Limit.API,
 )
 KEYS = Endpoint(
     "keys",

@@ -16,7 +16,6 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -26,9 +25,10 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, links, reference, rest
+from server import console, limits, links, reference, rest, security
+from server.admin import Admin
 from server.auth import Auth
-from server.config import Settings
+from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
@@ -37,6 +37,7 @@ from server.guard import Guard
 from server.health import Health
 from server.http import HTTP
 from server.identity import Identity
+from server.limits import Limiter, Lockout
 from server.listeners import BACKLOG, bind
 from server.mail.post import Post
 from server.mail.transport import Transport, transport
@@ -45,6 +46,7 @@ from server.oauth import OAuth
 from server.observer import MetricsObserver
 from server.openid import OpenIdProvider
 from server.passwords import Passwords
+from server.profile import Profile
 from server.providers import providers, site
 from server.proxies import Proxies
 from server.roster import Roster
@@ -59,26 +61,35 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.counters import LocalCounters, SharedCounters
 from storage.guesses import Guesses
 from storage.identities import Attempts, Identities
+from storage.installation import Installation
 from storage.keys import SigningKey, SigningKeys
 from storage.mail import OutgoingMail
 from storage.memories import MemoryRows
 from storage.postgres import migrate
+from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.sessions import SessionRows
+from storage.trash import TrashRows
 from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
 from storage.verification import EmailTokens
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
-from sync.feed import Feed, Notices, session_topic
+from sync.feed import Feed, Notices
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
 from sync.tasks import Tasks
+from sync.trash import Trash
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -94,7 +105,7 @@ logger = structlog.get_logger("server")
 class App:
     """One node. Use as `async with App.running(settings) as app`."""
 
-    def __init__(self, asgi: Starlette, auth: Auth) -> None:
+    def __init__(self, asgi: ASGIApp, auth: Auth) -> None:
         self.asgi = asgi
         self.auth = auth
 
@@ -115,8 +126,9 @@ class App:
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
-            claim = Claim.held(url, shared=settings.redis_url is not None)
-            await stack.enter_async_context(claim)
+            claim = await stack.enter_async_context(
+                Claim.held(url, shared=settings.redis_url is not None)
+            )
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -128,11 +140,13 @@ class App:
 
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(given_key, SigningKeys(pool))
+            tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
+            limiter = await stack.enter_async_context(_limiter(settings, metrics))
+            notices = Notices(broker)
 
             accounts = Accounts(pool)
             http = await stack.enter_async_context(httpx.AsyncClient())
-            door = _door(
+            auth, identity, post = _door(
                 settings,
                 pool=pool,
                 accounts=accounts,
@@ -141,14 +155,12 @@ class App:
                 known=given_providers(http),
                 transport=transport(settings, http),
                 metrics=metrics,
-                session_ended=_session_ender(broker),
+                session_ended=_session_ender(notices),
             )
-            auth = door.auth
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
-            notices = Notices(broker)
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
@@ -163,6 +175,18 @@ class App:
                 on_close=(compactor.let_go,),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
+            )
 
             roster = Roster(broker, accounts, feed)
             watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
@@ -170,11 +194,17 @@ class App:
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
                 metrics,
-                Documents(hub, log, tokens),
-                memories,
-                Feed(feed),
-                Sessions(auth),
-                identity=door.identity,
+                limiter,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
+                feed=Feed(feed),
+                sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
+                profile=Profile(accounts, Profiles(pool), notices),
+                admin=Admin(accounts, Installation(pool), notices.session_ended),
+                identity=identity,
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -184,14 +214,15 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            compactor.start()
-            for endless in (sockets.run(), roster.run(), watch.run(), door.post.run()):
-                tasks.start(endless)
+            for part in (projector, compactor, trash):
+                part.start()
+            for lasting in (sockets, roster, watch, post):
+                tasks.start(lasting.run())
+            await claim.follow(roster.hear)
 
-            routes = [
-                *rest.routes(auth, tokens),
-                *door.identity.routes(),
+            routes: list[BaseRoute] = [
+                *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
+                *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
@@ -200,14 +231,15 @@ class App:
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
-            yield cls(_asgi(settings, metrics, sockets, routes), auth)
+            guarded = limits.guarded(routes, limiter, tokens)
+            yield cls(_asgi(settings, metrics, sockets, guarded), auth)
 
 
-def _session_ender(broker: Broker) -> Callable[[UUID], Awaitable[None]]:
+def _session_ender(notices: Notices) -> Callable[[UUID], Awaitable[None]]:
     """What tells every node that a session has ended."""
 
     async def end_session(session_id: UUID) -> None:
-        broker.publish(session_topic(session_id), b"")
+        notices.session_ended(session_id)
 
     return end_session
 
@@ -289,11 +321,17 @@ def _door(
 
 def _dispatcher(
     metrics: Metrics,
+    limiter: Limiter,
+    *,
     documents: Documents,
     memories: Memories,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
     feed: Feed,
     sessions: Sessions,
-    *,
+    profile: Profile,
+    admin: Admin,
     identity: Identity,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
@@ -307,6 +345,14 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
         Binding(operations.ACCOUNT_SEND_VERIFICATION, identity.send_verification),
@@ -318,8 +364,16 @@ def _dispatcher(
         Binding(operations.ACCOUNT_IDENTITIES, identity.identities),
         Binding(operations.ACCOUNT_LINK, identity.link),
         Binding(operations.ACCOUNT_UNLINK, identity.unlink),
+        Binding(operations.ACCOUNT_UPDATE, profile.update),
+        Binding(operations.SESSIONS_LIST, sessions.list),
+        Binding(operations.SESSIONS_END, sessions.end),
+        Binding(operations.ADMIN_USERS, admin.users),
+        Binding(operations.ADMIN_SET_ROLE, admin.set_role),
+        Binding(operations.ADMIN_DISABLE, admin.disable),
+        Binding(operations.ADMIN_ENABLE, admin.enable),
+        Binding(operations.ADMIN_STATS, admin.stats),
     )
-    return Dispatcher(OPERATIONS, bindings, metrics)
+    return Dispatcher(OPERATIONS, bindings, metrics, limiter)
 
 
 def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint | None]:
@@ -341,7 +395,7 @@ def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint 
 
 def _asgi(
     settings: Settings, metrics: Metrics, sockets: Sockets, routes: Sequence[BaseRoute]
-) -> Starlette:
+) -> ASGIApp:
     """REST and pages; the WebSockets are handed to uvicorn beside it, and find their `sockets`
     in the lifespan's state."""
 
@@ -349,17 +403,10 @@ def _asgi(
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {"sockets": sockets}
 
-    middleware = [Middleware(HTTPMetrics, metrics=metrics)]
-    if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
-                max_age=3600,
-            )
-        )
+    middleware = [
+        Middleware(HTTPMetrics, metrics=metrics),
+        *security.cross_origin(settings),
+    ]
     app = Starlette(
         routes=routes,
         middleware=middleware,
@@ -368,7 +415,8 @@ def _asgi(
     )
     # It would redirect to whatever host the request names.
     app.router.redirect_slashes = False
-    return app
+    # Around all of it: what fails is answered further out than any middleware of Starlette's.
+    return security.SecurityHeaders(app, settings)
 
 
 async def _upgrade_required(request: Request) -> Response:
@@ -392,6 +440,15 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         yield broker
 
 
+@asynccontextmanager
+async def _limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
+    if settings.redis_url is None:
+        yield Limiter.of(settings, LocalCounters(), metrics)
+        return
+    async with SharedCounters.connected(settings.redis_url) as counters:
+        yield Limiter.of(settings, counters, metrics)
+
+
 async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> None:
     """Have the connections that are kept learn what a hello and an opening ask, so that the first
     device does not wait for it."""
@@ -407,10 +464,10 @@ async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> 
     await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
-async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:
+async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Features) -> Tokens:
     if given is not None:
-        return Tokens([given])
-    return Tokens(await keys.ensure(generate_key), keys.current)
+        return Tokens([given], features=features)
+    return Tokens(await keys.ensure(generate_key), keys.current, features=features)
 
 
 class Server(uvicorn.Server):

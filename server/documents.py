@@ -33,8 +33,10 @@ class Documents:
         self, call: ConnectionCall, request: OpenDocument
     ) -> OpenedDocument | Encoded[OpenedDocument]:
         """Raises:
-        MemoError: `not_found`, `gone`.
+        MemoError: `not_found`, `gone`; `busy` when too many are open on the connection.
         """
+        room = self._hub.rooms.get(request.memory_id)
+        call.channels.check_room_for(room.channel if room else None)
         opening = await self._hub.open(
             call.channels, request.memory_id, request.epoch, request.offset
         )

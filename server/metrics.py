@@ -65,6 +65,13 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.rate_limited = Counter(
+            "memo_rate_limited",
+            "Calls refused because there were too many, by the limit: auth, api, upload, ai or "
+            "socket.",
+            ("limit",),
+            registry=registry,
+        )
         self.operation_duration = Histogram(
             "memo_operation_duration_seconds",
             "From a request's frame to its reply, in seconds; the code is `ok` or an error's.",
@@ -163,6 +170,11 @@ class Metrics:
             "memo_snapshot_bytes",
             "Size of a snapshot written, in bytes.",
             buckets=tuple(4**power for power in range(4, 14)),
+            registry=registry,
+        )
+        self.purges = Counter(
+            "memo_purges",
+            "Memories removed from the trash for good, by request or after their time.",
             registry=registry,
         )
 

@@ -5,8 +5,9 @@ from typing import Protocol
 from uuid import UUID
 
 from protocol import frames
-from protocol.events import FEED_CHANGED
+from protocol.events import ACCOUNT_CHANGED, FEED_CHANGED
 from protocol.feed import Changes, FeedChanged, GetChanges
+from protocol.records import Empty
 from sync.interfaces import Broker, Caller
 
 
@@ -44,14 +45,23 @@ class Feed:
 
 
 class Notices:
-    """Tells the devices of accounts that something changed for them."""
+    """Tells the devices of accounts what concerns them."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
-        """A memory that these accounts follow has changed. The message is encoded once, as the
-        devices will read it."""
+    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None = None) -> None:
+        """Something that these accounts follow has changed: this memory, or whatever it is. The
+        message is encoded once, as the devices will read it."""
         message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))
         for account_id in accounts:
             self._broker.publish(account_topic(account_id), message)
+
+    def account_changed(self, account_id: UUID) -> None:
+        """The account itself has changed."""
+        message = frames.encode(frames.Event(ACCOUNT_CHANGED.name, Empty()))
+        self._broker.publish(account_topic(account_id), message)
+
+    def session_ended(self, session_id: UUID) -> None:
+        """A session has ended: its connections close, on every node."""
+        self._broker.publish(session_topic(session_id), b"")

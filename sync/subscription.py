@@ -60,6 +60,11 @@ class Subscription:
         """
         self.room.presence.apply(self, payload)
 
+    @property
+    def presence_bytes(self) -> int:
+        """What the connection shows of itself here."""
+        return self.room.presence.bytes_of(self)
+
     def close(self) -> None:
         """Leave the room. Updates already taken are committed all the same."""
         if self.open:

@@ -64,13 +64,13 @@ async def house(postgres: str, issuer: str) -> AsyncIterator[House]:
             server = LocalServer(
                 directory,
                 database,
-                smtp_url=f"smtp://{place}",
-                mail_from="memo@example.com",
-                encryption_keys=(bytes(32),),
-                oauth_redirect_uris=(BACK,),
-                google_client_id="memo",
-                google_client_secret="open sesame",
-                google_issuer=issuer,
+                SMTP_URL=f"smtp://{place}",
+                MAIL_FROM="memo@example.com",
+                ENCRYPTION_KEY=f"{'A' * 43}=",
+                OAUTH_REDIRECT_URIS=BACK,
+                GOOGLE_CLIENT_ID="memo",
+                GOOGLE_CLIENT_SECRET="open sesame",
+                GOOGLE_ISSUER=issuer,
             )
             await server.start()
             async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, Settings
+from server.config import ConfigError, Rate, Settings
 
 
 def test_nothing_set_serves_one_person_on_this_machine() -> None:
@@ -17,6 +17,7 @@ def test_nothing_set_serves_one_person_on_this_machine() -> None:
     assert settings.database_url is None
     assert settings.url == "http://127.0.0.1:8000"
     assert settings.update_retention_seconds == 7 * 24 * 3600
+    assert settings.trash_retention_seconds == 30 * 24 * 3600
 
 
 def test_empty_and_unknown_variables_are_as_if_unset() -> None:
@@ -50,6 +51,7 @@ def test_each_variable_reaches_its_field() -> None:
             "APPLE_KEY_ID": "KEY",
             "APPLE_PRIVATE_KEY": "/etc/memo/apple.p8",
             "APPLE_ISSUER": "https://apple.example.com",
+            "TRASH_RETENTION": "90d",
         }
     ) == Settings(
         host="0.0.0.0",
@@ -75,6 +77,7 @@ def test_each_variable_reaches_its_field() -> None:
         apple_key_id="KEY",
         apple_private_key="/etc/memo/apple.p8",
         apple_issuer="https://apple.example.com",
+        trash_retention_seconds=90 * 86400.0,
     )
 
 
@@ -111,6 +114,7 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("OAUTH_REDIRECT_URIS", "/signed-in", "addresses like"),
         ("OAUTH_REDIRECT_URIS", "https://a.example.com/#b", "addresses like"),
         ("GOOGLE_ISSUER", "accounts.google.com", "https://id.example.com"),
+        ("TRASH_RETENTION", "a month", "like 7d"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_accepted(
@@ -184,3 +188,37 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(ConfigError) as refusal:
         Settings.read({"PORT": "x" * 10_000})
     assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("5/15minutes", Rate(5, 900)),
+        ("5 / 15 minutes", Rate(5, 900)),
+        ("600/minute", Rate(600, 60)),
+        ("100/Hour", Rate(100, 3600)),
+        ("1/30seconds", Rate(1, 30)),
+        ("1000/1day", Rate(1000, 86_400)),
+        ("off", None),
+        ("OFF", None),
+    ],
+)
+def test_a_rate_is_a_number_in_a_time(value: str, rate: Rate | None) -> None:
+    assert Settings.read({"RATE_LIMIT_AUTH": value}).rate_limit_auth == rate
+
+
+@pytest.mark.parametrize("name", ["AUTH", "API", "UPLOAD", "AI", "SOCKET"])
+@pytest.mark.parametrize(
+    "value", ["5", "0/minute", "5/0minutes", "-5/minute", "5/fortnight", "x/minute", "5/1.5hours"]
+)
+def test_a_rate_that_is_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"like 5/15minutes or 100/hour, or off") as refusal:
+        Settings.read({f"RATE_LIMIT_{name}": value})
+    assert str(refusal.value).startswith(f"RATE_LIMIT_{name} is {value!r}")
+
+
+def test_features_are_for_all_or_in_tiers() -> None:
+    assert Settings.read({}).features == "all"
+    assert Settings.read({"FEATURES": "Tiers"}).features == "tiers"
+    with pytest.raises(ConfigError, match="one of all, tiers"):
+        Settings.read({"FEATURES": "some"})

@@ -203,6 +203,7 @@ async def test_devices_find_other_epochs_and_a_feed_that_starts_over(
     author, memory_id = await fill(pool)
     # The transactions of this cluster may be far ahead of those of the one restored to.
     await pool.execute("UPDATE documents SET changed_xid = '9000000000'")
+    await pool.execute("UPDATE installation SET tombstone_horizon = '9000000000'")
     cursor = await Feed(pool).cursor()
     await written(pool, path)
     await loaded(target, path)
@@ -212,7 +213,7 @@ async def test_devices_find_other_epochs_and_a_feed_that_starts_over(
     assert not set(old) & set(new)
     changes = await Feed(target).changes(author.account_id, cursor, 10)
     assert changes.reset
-    assert [item.id for item in changes.items] == [memory_id]
+    assert [item.id for item in changes.items if item.kind == "memory"] == [memory_id]
     assert (await Feed(target).changes(author.account_id, changes.cursor, 10)).items == []
     await commit(target, memory_id, author, b"next")
     [news] = (await Feed(target).changes(author.account_id, changes.cursor, 10)).items

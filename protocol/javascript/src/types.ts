@@ -45,8 +45,8 @@ export interface DocumentToken {
 
 /**
  * `after` is a cursor of an earlier answer or of the welcome; without it all is sent. With `brief`,
- * items say where a memory's document stands and leave out what it holds: for devices that keep the
- * documents, and open those that are behind.
+ * items of memories say where the document stands and leave out what it holds: for devices that
+ * keep the documents, and open those that are behind.
  */
 export interface GetChanges {
   /** At most 200 characters. */
@@ -59,7 +59,7 @@ export interface GetChanges {
 
 /**
  * With `more`, ask again from `cursor` at once. With `reset`, forget what is known first: these
- * items are the start of everything.
+ * items are the start of everything. A cursor that was not used for half a year may be answered so.
  */
 export interface Changes {
   items: Change[];
@@ -71,11 +71,15 @@ export interface Changes {
 }
 
 /**
- * `memory` is there unless it was deleted or the account is no longer a member. In a `brief` answer
- * the fields behind it stand in its place: what they lack is as their defaults say.
+ * Something that the account follows, as it is now: one of `memory`, `category` and `user`, as
+ * `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
+ * account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again. In a
+ * `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack is as
+ * their defaults say.
  */
 export interface Change {
-  kind: "memory";
+  /** `memory`, `category`, `file` or `account`. Pass over what you do not know.. */
+  kind: string;
   id: string;
   /** Default: `false`. */
   deleted?: boolean;
@@ -89,12 +93,15 @@ export interface Change {
   isFavorite?: boolean;
   /** Default: `false`. */
   isArchived?: boolean;
+  category?: Category;
+  user?: User;
 }
 
 /**
  * A memory as one member sees it. `content` carries the body under `text`, beside whatever else the
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
- * how far the document's log goes; the other fields follow it within moments.
+ * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
+ * while the memory is in the trash.
  */
 export interface Memory {
   id: string;
@@ -111,6 +118,50 @@ export interface Memory {
   role: "commenter" | "editor" | "owner" | "viewer";
   epoch: string;
   offset: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+  /** RFC 3339, in UTC. */
+  deletedAt?: string | null;
+}
+
+/**
+ * A category of one account. `icon` is a name that the app knows. Those with `isDefault` were made
+ * with the account; they may be changed and deleted like any other. Lists are sorted by
+ * `sortOrder`, which need not be without gaps.
+ */
+export interface Category {
+  id: string;
+  name: string;
+  description: string | null;
+  icon: string | null;
+  color: string | null;
+  isDefault: boolean;
+  sortOrder: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+}
+
+/** An account as its owner sees it. */
+export interface User {
+  id: string;
+  email: string;
+  username: string | null;
+  firstName: string | null;
+  lastName: string | null;
+  avatarUrl: string | null;
+  phoneNumber: string | null;
+  timezone: string;
+  language: string;
+  themePreference: string;
+  role: string;
+  isVerified: boolean;
+  isActive: boolean;
+  /** RFC 3339, in UTC. */
+  lastLoginAt: string | null;
   /** RFC 3339, in UTC. */
   createdAt: string;
   /** RFC 3339, in UTC. */
@@ -204,6 +255,108 @@ export interface DeletedMemory {
   deletedAt: string;
 }
 
+export interface RestoreMemory {
+  id: string;
+}
+
+export interface PurgeMemory {
+  id: string;
+}
+
+export interface PurgedMemory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  purgedAt: string;
+}
+
+/**
+ * `categoryId` goes with `categorize`; without it the memories have no category afterwards.
+ * `delete` and `purge` need the right `delete:memories`.
+ */
+export interface BulkMemories {
+  /** 1 to 100 items. */
+  ids: string[];
+  action: "archive" | "categorize" | "delete" | "favorite" | "purge" | "restore" | "unarchive" | "unfavorite";
+  categoryId?: string | null;
+}
+
+/** One for each id, in the order of the request; an id that was given twice comes once. */
+export interface BulkResults {
+  results: BulkResult[];
+}
+
+/** `error` is there when this one was not done. */
+export interface BulkResult {
+  id: string;
+  error?: Refusal;
+}
+
+/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
+export interface Refusal {
+  code: string;
+  message: string;
+  details?: Record<string, unknown>;
+}
+
+/** All of them, in order. */
+export interface Categories {
+  categories: Category[];
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. Without `sortOrder` it comes last.
+ * An account may have 500.
+ */
+export interface CreateCategory {
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+  /** 0 to 1,000,000. */
+  sortOrder?: number | null;
+}
+
+export interface OneCategory {
+  category: Category;
+}
+
+/** Fields left out stay as they are; `null` clears one. */
+export interface UpdateCategory {
+  id: string;
+  /** 1 to 100 characters. */
+  name?: string;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+}
+
+/**
+ * `ids` in their new order. Categories that are left out follow in their old one; ids that are none
+ * of the account's categories, perhaps not any more, are passed over.
+ */
+export interface ReorderCategories {
+  /** At most 500 items. */
+  ids: string[];
+}
+
+export interface DeleteCategory {
+  id: string;
+}
+
+export interface DeletedCategory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -217,29 +370,6 @@ export interface Me {
   user: User;
   sessionId: string;
   permissions: string[];
-}
-
-/** An account as its owner sees it. */
-export interface User {
-  id: string;
-  email: string;
-  username: string | null;
-  firstName: string | null;
-  lastName: string | null;
-  avatarUrl: string | null;
-  phoneNumber: string | null;
-  timezone: string;
-  language: string;
-  themePreference: string;
-  role: string;
-  isVerified: boolean;
-  isActive: boolean;
-  /** RFC 3339, in UTC. */
-  lastLoginAt: string | null;
-  /** RFC 3339, in UTC. */
-  createdAt: string;
-  /** RFC 3339, in UTC. */
-  updatedAt: string;
 }
 
 export interface ChangePassword {
@@ -318,7 +448,115 @@ export interface UnlinkIdentity {
   provider: "apple" | "google";
 }
 
-/** The body of the event `feed.changed`: a hint that `feed.changes` has news. */
+/**
+ * Fields left out stay as they are; `null` clears one. `timezone` is an IANA name like
+ * `Europe/Lisbon`, `language` a tag of BCP 47 like `pt` or `zh-Hant-TW`, `phoneNumber` in E.164
+ * like `+351912345678`. `avatarUrl` is an http or https address, or `/api/files/{id}` of a file of
+ * one's own.
+ */
+export interface UpdateAccount {
+  /** 1 to 100 characters. */
+  firstName?: string;
+  /** 1 to 100 characters. */
+  lastName?: string;
+  /** 3 to 30 characters, matches `^[A-Za-z0-9]+$`. */
+  username?: string | null;
+  /** At most 2,048 characters. */
+  avatarUrl?: string | null;
+  /** At most 20 characters. */
+  phoneNumber?: string | null;
+  /** At most 50 characters. */
+  timezone?: string;
+  /** At most 35 characters. */
+  language?: string;
+  themePreference?: "dark" | "light" | "system";
+}
+
+export interface OneAccount {
+  user: User;
+}
+
+export interface SessionList {
+  sessions: DeviceSession[];
+}
+
+/**
+ * One signed-in device. `device` is a readable name made from `userAgent`, such as `Firefox on
+ * Windows`; `current` is the session of this very connection. `address` is where it signed in from.
+ * `lastActiveAt` is exact to five minutes. Without a refresh until `expiresAt` it is signed out.
+ */
+export interface DeviceSession {
+  id: string;
+  current: boolean;
+  device: string;
+  userAgent: string | null;
+  address: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  lastActiveAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+}
+
+/**
+ * Either `id`, or `all`: every session of the account but this one. Ending this one, by its `id`,
+ * closes the connection behind the reply.
+ */
+export interface EndSessions {
+  id?: string | null;
+  /** Default: `false`. */
+  all?: boolean;
+}
+
+/** `search` looks in e-mail address, username and names. */
+export interface ListUsers {
+  /** At most 200 characters. */
+  search?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+export interface UserPage {
+  users: User[];
+  pagination: Pagination;
+}
+
+/** Nobody changes their own role: an installation is not to lose its last admin. */
+export interface SetUserRole {
+  userId: string;
+  role: "admin" | "premium" | "user";
+}
+
+/** The account that is meant. It cannot be the caller's own. */
+export interface NamedUser {
+  userId: string;
+}
+
+/**
+ * `users` counts accounts, `disabledUsers` those of them that are closed, `activeSessions` the
+ * devices that are signed in. `updates` is the number of edits committed to the documents that
+ * there are. `fileBytes` counts the same bytes of an account once; `databaseBytes` is what the
+ * database takes on disk.
+ */
+export interface InstallationStats {
+  users: number;
+  disabledUsers: number;
+  activeSessions: number;
+  memories: number;
+  messages: number;
+  files: number;
+  fileBytes: number;
+  updates: number;
+  databaseBytes: number;
+}
+
+/**
+ * The body of the event `feed.changed`: a hint that `feed.changes` has news. `memoryId` is there
+ * when they are of one memory.
+ */
 export interface FeedChanged {
   memoryId?: string | null;
 }
@@ -340,7 +578,10 @@ export interface Register {
   username?: string | null;
 }
 
-/** The access token lives 15 minutes; the refresh token 7 days, and works once. */
+/**
+ * The access token lives 15 minutes; the refresh token 7 days (30 if the sign-in asked to be
+ * remembered), and works once.
+ */
 export interface SignedIn {
   user: User;
   accessToken: string;
@@ -349,9 +590,9 @@ export interface SignedIn {
 }
 
 /**
- * `rememberMe` is taken and changes nothing yet: every session lasts 7 days from its last refresh.
- * An account with two-factor on refuses with `two_factor_required` once the password is right: send
- * the same with `code`, from the authenticator or a recovery code.
+ * A session lasts 7 days from its last refresh, with `rememberMe` 30 days. An account with two-
+ * factor on refuses with `two_factor_required` once the password is right: send the same with
+ * `code`, from the authenticator or a recovery code.
  */
 export interface Login {
   /** 3 to 255 characters. */
@@ -504,13 +745,6 @@ export interface Refused {
   error: Refusal;
 }
 
-/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
-export interface Refusal {
-  code: string;
-  message: string;
-  details?: Record<string, unknown>;
-}
-
 /** Who is calling. `deviceId` is stable over restarts of one installed app. */
 export interface HelloBody {
   token: string;
@@ -566,8 +800,24 @@ export interface Operations {
   "memories.list": { request: ListMemories; response: MemoryPage };
   /** Change a memory; what its document holds is changed as an edit that merges with others. */
   "memories.update": { request: UpdateMemory; response: OneMemory };
-  /** Delete a memory for all its members. */
+  /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** Take a memory out of the trash, for all its members. */
+  "memories.restore": { request: RestoreMemory; response: OneMemory };
+  /** Delete a memory that is in the trash for good, with its thread, files and history. */
+  "memories.purge": { request: PurgeMemory; response: PurgedMemory };
+  /** Do one thing to many memories. Each stands alone: one that fails costs the others nothing. */
+  "memories.bulk": { request: BulkMemories; response: BulkResults };
+  /** The account's categories, in order. */
+  "categories.list": { request: Empty; response: Categories };
+  /** Create a category. Repeated with the same id and account it answers the first one's. */
+  "categories.create": { request: CreateCategory; response: OneCategory };
+  /** Change a category. */
+  "categories.update": { request: UpdateCategory; response: OneCategory };
+  /** Put the categories in another order; all are answered. */
+  "categories.reorder": { request: ReorderCategories; response: Categories };
+  /** Delete a category. The memories in it stay, without one. */
+  "categories.delete": { request: DeleteCategory; response: DeletedCategory };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
@@ -593,12 +843,30 @@ export interface Operations {
   "account.link": { request: LinkIdentity; response: Identities };
   /** Take a provider away again. The last way into the account stays. */
   "account.unlink": { request: UnlinkIdentity; response: Identities };
+  /** Change the signed-in account's profile. */
+  "account.update": { request: UpdateAccount; response: OneAccount };
+  /** The account's signed-in devices, the one used last first. */
+  "sessions.list": { request: Empty; response: SessionList };
+  /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
+  "sessions.end": { request: EndSessions; response: Empty };
+  /** All accounts, newest first, or those that match a search. */
+  "admin.users": { request: ListUsers; response: UserPage };
+  /** Give an account another role. What it may do changes at once, on open sockets too. */
+  "admin.setRole": { request: SetUserRole; response: OneAccount };
+  /** Close an account to its owner, and end all its sessions. */
+  "admin.disable": { request: NamedUser; response: OneAccount };
+  /** Open an account again. Its sessions stay ended. */
+  "admin.enable": { request: NamedUser; response: OneAccount };
+  /** How much there is on this installation. */
+  "admin.stats": { request: Empty; response: InstallationStats };
 }
 
 /** The body of every event, by name. */
 export interface Events {
   /** Something the account follows has changed; ask `feed.changes` from the last cursor. */
   "feed.changed": FeedChanged;
+  /** The signed-in account has changed, its profile or what it may do; ask `account.me`. */
+  "account.changed": Empty;
 }
 
 /** Every REST endpoint. */
@@ -803,11 +1071,11 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   },
   conflict: {
     temporary: false,
-    meaning: "It is taken: an id, an e-mail address, a username.",
+    meaning: "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
   },
   too_large: {
     temporary: false,
-    meaning: "The message or value is larger than allowed.",
+    meaning: "The message or value is larger than allowed, or there are as many as there may be.",
   },
   rate_limited: {
     temporary: true,
