@@ -155,7 +155,7 @@ class App:
                 known=given_providers(http),
                 transport=transport(settings, http),
                 metrics=metrics,
-                session_ended=_session_ender(notices),
+                notices=notices,
             )
             memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
@@ -271,8 +271,9 @@ def _door(
     known: Mapping[Provider, OpenIdProvider],
     transport: Transport,
     metrics: Metrics,
-    session_ended: Callable[[UUID], Awaitable[None]],
+    notices: Notices,
 ) -> _Door:
+    session_ended = _session_ender(notices)
     vault = Vault(settings.encryption_keys)
     if not vault.encrypts:
         logger.info("ENCRYPTION_KEY is not set: secrets of two-factor are kept unencrypted")
@@ -286,6 +287,7 @@ def _door(
         guard=guard,
         post=post,
         session_ended=session_ended,
+        account_changed=notices.account_changed,
     )
     two_factor = TwoFactor(SecondFactors(pool), guesses, vault)
     auth = Auth(

@@ -20,7 +20,8 @@ AGAIN_SECONDS = 60.0  # between two messages with a link that somebody asks for
 
 
 class Verification:
-    """`session_ended` is told of every session that ends, as `Auth`'s is."""
+    """`session_ended` is told of every session that ends, as `Auth`'s is, and `account_changed` of
+    every account whose address changed or was proven, so that its devices look."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Verification:
         guard: Guard,
         post: Post,
         session_ended: Callable[[UUID], Awaitable[None]],
+        account_changed: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
@@ -38,6 +40,7 @@ class Verification:
         self._guard = guard
         self._post = post
         self._session_ended = session_ended
+        self._account_changed = account_changed
 
     async def registered(self, user: User) -> None:
         """Have somebody new prove their address. That it cannot be asked for now is no reason to
@@ -69,6 +72,8 @@ class Verification:
         if proven is None:
             raise _bad_link()
         user = await self._user(proven.user_id)
+        if not proven.again:
+            self._account_changed(user.id)
         if not proven.again and proven.before.lower() != user.email.lower():
             await self._post.security_notice(proven.before, Notice.EMAIL_CHANGED)
         return user

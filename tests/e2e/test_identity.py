@@ -105,11 +105,16 @@ async def test_an_address_is_proven_by_the_link_in_a_message(house: House) -> No
     registered = await register(house, "ada@example.com")
     assert registered["user"]["isVerified"] is False
     token = await house.room.token("ada@example.com", "verify")
-    for _ in range(2):
-        verified = await post(house, "verify", 200, token=token)
-        assert verified["user"]["id"] == registered["user"]["id"]
-        assert verified["user"]["isVerified"] is True
     async with RawSocket(house.server.socket_url, registered["accessToken"]) as socket:
+        cursor = (await ask(socket, "feed.changes"))["cursor"]
+        for _ in range(2):
+            verified = await post(house, "verify", 200, token=token)
+            assert verified["user"]["id"] == registered["user"]["id"]
+            assert verified["user"]["isVerified"] is True
+        # Devices that are connected are told to look, and see it.
+        assert (await socket.take(frames.Event)).name == "account.changed"
+        changes = await ask(socket, "feed.changes", after=cursor)
+        assert [item["kind"] for item in changes["items"]] == ["account"]
         assert await ask(socket, "account.sendVerification") == {}
         assert (await ask(socket, "account.me"))["user"]["isVerified"] is True
 
