@@ -27,7 +27,7 @@ from protocol.identity import Provider
 from protocol.operations import OPERATIONS
 from server import console, limits, links, reference, rest, security
 from server.admin import Admin
-from server.auth import Auth
+from server.auth import Auth, normalize_email
 from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
@@ -66,11 +66,15 @@ from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
 from storage.guesses import Guesses
+from storage.history import HistoryRows
 from storage.identities import Attempts, Identities
 from storage.installation import Installation
+from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
 from storage.mail import OutgoingMail
+from storage.memberships import Memberships
 from storage.memories import MemoryRows
+from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.profiles import Profiles
 from storage.redis import RedisBroker
@@ -79,17 +83,23 @@ from storage.trash import TrashRows
 from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
 from storage.verification import EmailTokens
+from storage.versions import VersionRows
+from sync.access import Access
 from sync.broker import LocalBroker
 from sync.bulk import Bulk
 from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices
+from sync.history import History
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
+from sync.messages import Messages
 from sync.projection import Projector
+from sync.sharing import Sharing
 from sync.tasks import Tasks
 from sync.trash import Trash
+from sync.versions import Versions
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -111,7 +121,7 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
+    async def running(cls, settings: Settings) -> AsyncIterator["App"]:  # noqa: PLR0915 (a list)
         """A node whose parts all run, and stop in the reverse order of their start.
 
         Raises:
@@ -165,16 +175,46 @@ class App:
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
+            versions = Versions(
+                log,
+                VersionRows(pool),
+                workers,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.history_retention_seconds,
+            )
             hub = Hub(
                 log,
                 broker,
                 workers,
                 observer,
                 tasks,
-                on_commit=(projector.committed, compactor.committed),
-                on_close=(compactor.let_go,),
+                on_commit=(projector.committed, compactor.committed, versions.committed),
+                on_close=(compactor.let_go, versions.let_go),
             )
-            memories = Memories(memory_rows, hub, projector, workers, notices)
+            history = History(
+                HistoryRows(pool),
+                versions,
+                memory_rows,
+                hub,
+                projector,
+                workers=workers,
+                notices=notices,
+            )
+            access = Access(hub, log, broker, observer)
+            stack.callback(access.stop)
+            sharing = Sharing(
+                Memberships(pool),
+                Invitations(pool, verified_only=settings.sends_mail),
+                memory_rows,
+                access,
+                notices,
+                observer=observer,
+                url=settings.url,
+                normalize=normalize_email,
+                mailer=post,
+            )
+            memories = Memories(memory_rows, hub, projector, workers, notices, privacy=sharing)
             trash = Trash(
                 TrashRows(pool),
                 memory_rows,
@@ -189,7 +229,8 @@ class App:
             )
 
             roster = Roster(broker, accounts, feed)
-            watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
+            checks = [roster.check_news, roster.check_sessions, access.check]
+            watch = Watch(hub, log, broker, observer, checks)
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
@@ -197,9 +238,19 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                messages=Messages(
+                    MessageRows(pool),
+                    log,
+                    hub=hub,
+                    projector=projector,
+                    workers=workers,
+                    notices=notices,
+                ),
+                history=history,
                 trash=trash,
                 bulk=Bulk(memory_rows, trash, notices),
                 categories=Categories(CategoryRows(pool), notices),
+                sharing=sharing,
                 feed=Feed(feed),
                 sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
                 profile=Profile(accounts, Profiles(pool), notices),
@@ -214,9 +265,9 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            for part in (projector, compactor, trash):
+            for part in (projector, compactor, trash, versions):
                 part.start()
-            for lasting in (sockets, roster, watch, post):
+            for lasting in (sockets, roster, access, watch, post):
                 tasks.start(lasting.run())
             await claim.follow(roster.hear)
 
@@ -327,9 +378,12 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    messages: Messages,
+    history: History,
     trash: Trash,
     bulk: Bulk,
     categories: Categories,
+    sharing: Sharing,
     feed: Feed,
     sessions: Sessions,
     profile: Profile,
@@ -347,6 +401,18 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.MESSAGES_LIST, messages.list),
+        Binding(operations.MESSAGES_CREATE, messages.create),
+        Binding(operations.MESSAGES_UPDATE, messages.update),
+        Binding(operations.MESSAGES_DELETE, messages.delete),
+        Binding(operations.MESSAGES_MARK_READ, messages.mark_read),
+        Binding(operations.HISTORY_LIST, history.list),
+        Binding(operations.HISTORY_GET, history.get),
+        Binding(operations.HISTORY_SAVE, history.save),
+        Binding(operations.HISTORY_RENAME, history.rename),
+        Binding(operations.HISTORY_DELETE, history.delete),
+        Binding(operations.HISTORY_RESTORE, history.restore),
+        Binding(operations.HISTORY_BLAME, history.blame),
         Binding(operations.MEMORIES_RESTORE, trash.restore),
         Binding(operations.MEMORIES_PURGE, trash.purge),
         Binding(operations.MEMORIES_BULK, bulk.change),
@@ -355,6 +421,17 @@ def _dispatcher(
         Binding(operations.CATEGORIES_UPDATE, categories.update),
         Binding(operations.CATEGORIES_REORDER, categories.reorder),
         Binding(operations.CATEGORIES_DELETE, categories.delete),
+        Binding(operations.SHARING_MEMBERS, sharing.members),
+        Binding(operations.SHARING_INVITE, sharing.invite),
+        Binding(operations.SHARING_LINK, sharing.link),
+        Binding(operations.SHARING_REVOKE, sharing.revoke),
+        Binding(operations.SHARING_INVITATIONS, sharing.invitations),
+        Binding(operations.SHARING_ACCEPT, sharing.accept),
+        Binding(operations.SHARING_DECLINE, sharing.decline),
+        Binding(operations.SHARING_SET_ROLE, sharing.set_role),
+        Binding(operations.SHARING_REMOVE, sharing.remove),
+        Binding(operations.SHARING_LEAVE, sharing.leave),
+        Binding(operations.SHARING_TRANSFER, sharing.transfer),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
         Binding(operations.ACCOUNT_SEND_VERIFICATION, identity.send_verification),

@@ -124,6 +124,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     apple_issuer: str = APPLE_ISSUER
     """APPLE_ISSUER: another OpenID provider that does as Apple does."""
+    history_retention_seconds: float = 90 * 86400.0
+    """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
+
     trash_retention_seconds: float = 30 * 86400.0
     """TRASH_RETENTION: how long a deleted memory can be restored; then it is purged."""
 
@@ -182,6 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "APPLE_KEY_ID": ("apple_key_id", _text),
             "APPLE_PRIVATE_KEY": ("apple_private_key", _text),
             "APPLE_ISSUER": ("apple_issuer", _issuer),
+            "HISTORY_RETENTION": ("history_retention_seconds", _duration),
             "TRASH_RETENTION": ("trash_retention_seconds", _duration),
             "FEATURES": ("features", _one_of(get_args(Features))),
             "RATE_LIMIT_AUTH": ("rate_limit_auth", _rate),

@@ -14,18 +14,21 @@ from enum import Enum
 from functools import partial
 from secrets import token_hex
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 import structlog
 
 from protocol import frames
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.events import ACCOUNT_CHANGED, FEED_CHANGED
+from protocol.events import ACCOUNT_CHANGED, FEED_CHANGED, SHARING_CHANGED
 from protocol.feed import FeedChanged
 from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
 from protocol.log import Author
+from protocol.memories import Role
 from protocol.operations import Permission
 from protocol.records import Empty, timestamp_of
+from protocol.sharing import SharingChanged
 from server.backlog import Backlog
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
@@ -265,6 +268,10 @@ class Connection:
     def lost(self, channel: int, error: MemoError) -> None:
         self.subscriptions.pop(channel, None)
         self._send(refusal(None, error, channel))
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        changed = SharingChanged(memory_id=document_id, role=role)
+        self._send(frames.Event(SHARING_CHANGED.name, changed))
 
     # Channels, for the operations `documents.*`
 

@@ -178,6 +178,19 @@ class Metrics:
             registry=registry,
         )
 
+        self.versions = Counter(
+            "memo_versions",
+            "Versions of memories made: auto (by the server), named, or before a restore.",
+            ("kind",),
+            registry=registry,
+        )
+        self.version_bytes = Histogram(
+            "memo_version_bytes",
+            "Size of a version made, as it is stored, in bytes.",
+            buckets=tuple(4**power for power in range(2, 13)),
+            registry=registry,
+        )
+
     def routes(self) -> list[BaseRoute]:
         """`GET /metrics`, as Prometheus text or OpenMetrics, whichever is asked for."""
 

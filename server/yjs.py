@@ -24,6 +24,7 @@ import structlog
 
 from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.log import Author
+from protocol.memories import Role
 from server.backlog import Backlog
 from server.metrics import Metrics
 from server.roster import Roster
@@ -219,8 +220,14 @@ class YjsConnection:
         self._leave_if_done()
 
     def lost(self, channel: int, error: MemoError) -> None:  # noqa: ARG002
-        code = CloseCode.GONE if error.code is ErrorCode.GONE else CloseCode.OVERFLOW
+        code = _CLOSE_CODES.get(error.code, CloseCode.OVERFLOW)
         self._socket.close(code, error.code.value)
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:  # noqa: ARG002
+        subscription = self._subscription
+        if subscription is not None and subscription.can_write:
+            # What it edited as a reader was refused. Its answer brings all of that.
+            self.send(sync_message(Sync.STEP_1, subscription.room.vector))
 
     # Opening
 

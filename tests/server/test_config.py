@@ -17,6 +17,7 @@ def test_nothing_set_serves_one_person_on_this_machine() -> None:
     assert settings.database_url is None
     assert settings.url == "http://127.0.0.1:8000"
     assert settings.update_retention_seconds == 7 * 24 * 3600
+    assert settings.history_retention_seconds == 90 * 24 * 3600
     assert settings.trash_retention_seconds == 30 * 24 * 3600
 
 
@@ -51,6 +52,7 @@ def test_each_variable_reaches_its_field() -> None:
             "APPLE_KEY_ID": "KEY",
             "APPLE_PRIVATE_KEY": "/etc/memo/apple.p8",
             "APPLE_ISSUER": "https://apple.example.com",
+            "HISTORY_RETENTION": "30d",
             "TRASH_RETENTION": "90d",
         }
     ) == Settings(
@@ -77,6 +79,7 @@ def test_each_variable_reaches_its_field() -> None:
         apple_key_id="KEY",
         apple_private_key="/etc/memo/apple.p8",
         apple_issuer="https://apple.example.com",
+        history_retention_seconds=30 * 86400.0,
         trash_retention_seconds=90 * 86400.0,
     )
 
@@ -114,6 +117,7 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("OAUTH_REDIRECT_URIS", "/signed-in", "addresses like"),
         ("OAUTH_REDIRECT_URIS", "https://a.example.com/#b", "addresses like"),
         ("GOOGLE_ISSUER", "accounts.google.com", "https://id.example.com"),
+        ("HISTORY_RETENTION", "forever", "like 7d"),
         ("TRASH_RETENTION", "a month", "like 7d"),
     ],
 )
