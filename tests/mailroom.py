@@ -23,7 +23,12 @@ class Mailroom:
         self._news = asyncio.Event()
 
     async def token(self, recipient: str, purpose: str) -> str:
-        """The token of the last link for this purpose that somebody was sent; waited for. The
+        """The token of the last link for this purpose that somebody was sent."""
+        text = await self.letter(recipient, f"/{purpose}#")
+        return text.partition(f"/{purpose}#")[2].split()[0]
+
+    async def letter(self, recipient: str, words: str) -> str:
+        """The text of the last message with these words that somebody was sent; waited for. The
         message is taken out."""
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -31,10 +36,9 @@ class Mailroom:
                     body = entry[2].get_body(("plain",))
                     assert body is not None
                     text: str = body.get_content()
-                    _, found, rest = text.partition(f"/{purpose}#")
-                    if found and entry[1] == [recipient]:
+                    if words in text and entry[1] == [recipient]:
                         self.taken.remove(entry)
-                        return rest.split()[0]
+                        return text
                 self._news.clear()
                 await self._news.wait()
 

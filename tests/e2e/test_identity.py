@@ -189,6 +189,17 @@ async def test_two_factor_from_turning_on_to_turning_off(house: House) -> None:
     await post(house, "login", 200, **login)
 
 
+async def test_an_invitation_reaches_whom_it_is_for(house: House) -> None:
+    registered = await register(house, "emmy@example.com")
+    async with RawSocket(house.server.socket_url, registered["accessToken"]) as socket:
+        memory = (await ask(socket, "memories.create", title="Göttingen"))["memory"]
+        guest = {"email": "bartel@example.com", "role": "viewer"}
+        await ask(socket, "sharing.invite", memoryId=memory["id"], **guest)
+    letter = await house.room.letter("bartel@example.com", "“Göttingen”")
+    assert "Ada Byron invites you" in letter
+    assert "http://127.0.0.1:8000/" in letter  # where there is no PUBLIC_URL
+
+
 async def at_provider(url: str, name: str) -> dict[str, str]:
     """What a browser comes back with: it follows the provider's pages and signs in there."""
     async with httpx.AsyncClient(timeout=20) as browser:
