@@ -65,6 +65,13 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.rate_limited = Counter(
+            "memo_rate_limited",
+            "Calls refused because there were too many, by the limit: auth, api, upload, ai or "
+            "socket.",
+            ("limit",),
+            registry=registry,
+        )
         self.operation_duration = Histogram(
             "memo_operation_duration_seconds",
             "From a request's frame to its reply, in seconds; the code is `ok` or an error's.",

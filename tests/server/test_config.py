@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, Settings
+from server.config import ConfigError, Rate, Settings
 
 
 def test_nothing_set_serves_one_person_on_this_machine() -> None:
@@ -134,3 +134,37 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(ConfigError) as refusal:
         Settings.read({"PORT": "x" * 10_000})
     assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("5/15minutes", Rate(5, 900)),
+        ("5 / 15 minutes", Rate(5, 900)),
+        ("600/minute", Rate(600, 60)),
+        ("100/Hour", Rate(100, 3600)),
+        ("1/30seconds", Rate(1, 30)),
+        ("1000/1day", Rate(1000, 86_400)),
+        ("off", None),
+        ("OFF", None),
+    ],
+)
+def test_a_rate_is_a_number_in_a_time(value: str, rate: Rate | None) -> None:
+    assert Settings.read({"RATE_LIMIT_AUTH": value}).rate_limit_auth == rate
+
+
+@pytest.mark.parametrize("name", ["AUTH", "API", "UPLOAD", "AI", "SOCKET"])
+@pytest.mark.parametrize(
+    "value", ["5", "0/minute", "5/0minutes", "-5/minute", "5/fortnight", "x/minute", "5/1.5hours"]
+)
+def test_a_rate_that_is_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"like 5/15minutes or 100/hour, or off") as refusal:
+        Settings.read({f"RATE_LIMIT_{name}": value})
+    assert str(refusal.value).startswith(f"RATE_LIMIT_{name} is {value!r}")
+
+
+def test_features_are_for_all_or_in_tiers() -> None:
+    assert Settings.read({}).features == "all"
+    assert Settings.read({"FEATURES": "Tiers"}).features == "tiers"
+    with pytest.raises(ConfigError, match="one of all, tiers"):
+        Settings.read({"FEATURES": "some"})

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -155,6 +155,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         """,
         author.account_id,
         memory_id,
+    )
+    link_id = uuid4()
+    await pool.execute(
+        "INSERT INTO invitations (id, memory_id, invited_by, role, max_uses, uses)"
+        " VALUES ($1, $2, $3, 'viewer', 2, 1)",
+        link_id,
+        memory_id,
+        author.account_id,
+    )
+    await pool.execute("INSERT INTO invitation_tokens VALUES ($1, $2)", b"\x00hash", link_id)
+    await pool.execute(
+        "INSERT INTO invitation_uses (invitation_id, user_id) VALUES ($1, $2)",
+        link_id,
+        friend.account_id,
     )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(
