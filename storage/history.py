@@ -184,6 +184,13 @@ class HistoryRows:
         )
         return [VersionPerson(user_id=row[0], first_name=row[1], last_name=row[2]) for row in rows]
 
+    async def owners(self, memory_id: UUID) -> dict[int, UUID | None]:
+        """Whose each Yjs client is that wrote in the memory's document; None: the server's."""
+        rows = await self._pool.fetch(
+            "SELECT client, account_id FROM document_clients WHERE document_id = $1", memory_id
+        )
+        return {row[0]: row[1] for row in rows}
+
     async def authorship(self, memory_id: UUID) -> tuple[list[Authorship], list[Row]]:
         """Who wrote which clocks of what is trimmed, and the rows of the log that are not, as many
         of the oldest as `MAX_LOG_BYTES` allow."""
