@@ -35,7 +35,7 @@ from sync.memories import Memories
 from sync.projection import Projector
 from sync.versions import DAY, Versions
 from tests.rows import add_member, add_person
-from tests.sync.doubles import Device, Gate, Node, outage, running
+from tests.sync.doubles import Device, Gate, Node, outage, running, sharing_of
 
 
 class Caller:
@@ -64,7 +64,8 @@ class Stage:
             tasks=node.tasks,
             retention_seconds=90 * DAY,
         )
-        self.memories = Memories(rows, node.hub, projector, node.workers, notices)
+        sharing = sharing_of(node, pool, notices)
+        self.memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
         self.history = History(
             self.rows,
             self.versions,
