@@ -10,6 +10,8 @@ export interface Row {
   isFavorite: boolean;
   isArchived: boolean;
   role: Memory["role"];
+  /** Messages of others, up to 100, which stands for more. */
+  unreadCount: number;
   createdAt: string;
   updatedAt: string;
   /** There while the memory is in the trash. */
@@ -27,6 +29,7 @@ export function rowOf(memory: Memory): Row {
     isFavorite: memory.isFavorite,
     isArchived: memory.isArchived,
     role: memory.role,
+    unreadCount: memory.unreadCount ?? 0,
     createdAt: memory.createdAt,
     updatedAt: memory.updatedAt,
     ...(memory.deletedAt && { deletedAt: memory.deletedAt }),
@@ -44,6 +47,7 @@ export function newRow(id: string, createdAt: string): Row {
     isFavorite: false,
     isArchived: false,
     role: "owner",
+    unreadCount: 0,
     createdAt,
     updatedAt: createdAt,
   };

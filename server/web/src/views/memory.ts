@@ -44,6 +44,7 @@ export class MemoryView {
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
+  #wasGone = false;
   #closed = false;
 
   constructor(
@@ -147,6 +148,8 @@ export class MemoryView {
     const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
+    if (this.#wasGone && row) this.#document?.retry(); // it came back from the trash
+    this.#wasGone = gone;
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));

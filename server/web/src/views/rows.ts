@@ -254,6 +254,7 @@ function draw(drawn: Drawn, node = h("div", { class: "row", role: "option" })): 
       h("span", { class: row.title ? "row-title" : "row-title untitled" }, ...title),
       row.role !== "owner" && badge("users", "Shared with you"),
       row.isFavorite && badge("star", "Favourite"),
+      row.unreadCount > 0 && unread(row.unreadCount),
       h("time", { class: "row-time", datetime: time, title: fullTime(time) }, shortTime(time)),
       // For the mouse: with the keyboard the same menu comes at its own key.
       h("span", { class: "row-more", "aria-hidden": "true", title: "More" }, icon("more")),
@@ -283,6 +284,15 @@ const places: Record<string, [label: string, icon: IconName]> = {
 function badge(name: IconName, label: string): HTMLElement {
   const node = h("span", { class: `row-badge row-${name}`, role: "img", title: label }, icon(name));
   node.setAttribute("aria-label", label);
+  return node;
+}
+
+const MOST_UNREAD = 99;
+
+function unread(count: number): HTMLElement {
+  const text = count > MOST_UNREAD ? `${MOST_UNREAD}+` : String(count);
+  const node = h("span", { class: "row-unread", role: "img", title: "Unread messages" }, text);
+  node.setAttribute("aria-label", `${text} unread`);
   return node;
 }
 
