@@ -10,10 +10,13 @@ import type { Toasts } from "./toast";
 export class Actions {
   #library: Library;
   #toasts: Toasts;
+  #leave: (ids: readonly string[]) => void;
 
-  constructor(library: Library, toasts: Toasts) {
+  /** `leave` is called before memories go to the trash: whoever shows one shows it no more. */
+  constructor(library: Library, toasts: Toasts, leave: (ids: readonly string[]) => void) {
     this.#library = library;
     this.#toasts = toasts;
+    this.#leave = leave;
   }
 
   /** Everything there is to do, as a menu. `select` starts choosing several. */
@@ -106,6 +109,7 @@ export class Actions {
       this.#toasts.show("Only its owner can delete a memory.", "error");
       return;
     }
+    this.#leave(own.map((row) => row.id));
     await this.#do(own, "delete");
     this.#toasts.show(`${said(own)} in the trash.`, {
       label: "Undo",

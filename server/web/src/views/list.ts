@@ -40,6 +40,7 @@ export class ListView {
   #emptyTrash: HTMLButtonElement;
   #chips = h("ul", { class: "list-chips", "aria-label": "Narrowed to" });
   #empty = h("div", { class: "empty" });
+  #archived = h("button", { class: "list-more link-button", hidden: true });
   #bar: ChoiceBar;
   #chosen: Set<string> | undefined;
   #anchor: string | undefined; // where a range of chosen rows starts
@@ -68,7 +69,10 @@ export class ListView {
       choose: (id, range) => this.#pick(id, range),
       key: (event, active) => this.#key(event, active),
     });
-    this.#bar = new ChoiceBar(actions, () => this.#choosing(undefined));
+    this.#bar = new ChoiceBar(actions, () => {
+      this.#choosing(undefined);
+      this.#rows.focus();
+    });
     this.#search = h("input", {
       type: "search",
       id: "search",
@@ -106,6 +110,7 @@ export class ListView {
       "Empty trash",
     );
     this.#choose.append(icon("select"));
+    this.#archived.addEventListener("click", () => filter.set({ view: "archive" }));
     const hint = navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K";
     this.element = h(
       "section",
@@ -134,6 +139,7 @@ export class ListView {
       this.#chips,
       this.#rows.element,
       this.#empty,
+      this.#archived,
       this.#bar.element,
       this.#said,
     );
@@ -143,6 +149,7 @@ export class ListView {
       this.#finder.on("changed", render),
       filter.on("changed", () => this.#filtered()),
       workspace.on("trash", render),
+      workspace.client.on("status", render),
     );
     this.#render();
   }
@@ -275,6 +282,7 @@ export class ListView {
     this.#renderHead(found.length);
     this.#renderChips(query);
     this.#renderEmpty(query);
+    this.#renderArchived(query);
     this.#renderChoice();
   }
 
@@ -323,6 +331,16 @@ export class ListView {
     this.#chips.hidden = chips.length === 0;
   }
 
+  /** Whoever searches everything is told of what the archive has. */
+  #renderArchived(query: Query): void {
+    const { rows } = this.#workspace.library;
+    const asked = query.search !== "" && query.view === "all" && query.category === undefined;
+    const count = asked ? select(rows.values(), { ...query, view: "archive" }).length : 0;
+    this.#archived.hidden = count === 0;
+    const text = `${count.toLocaleString()} more in the archive`;
+    if (this.#archived.textContent !== text) this.#archived.textContent = text;
+  }
+
   #renderChoice(): void {
     const chosen = this.#chosen && this.#rowsOf(this.#chosen);
     if (chosen) this.#chosen = new Set(chosen.map((row) => row.id));
@@ -341,12 +359,21 @@ export class ListView {
     const nothing = this.#found.length === 0;
     this.#empty.hidden = !nothing;
     const waits = query.search !== "" && this.#finder.searching;
-    const known = query.view === "trash" ? this.#workspace.trashKnown : library.loaded;
-    const state = !nothing ? "" : waits ? "searching" : `${known}${JSON.stringify(query)}`;
+    const online = this.#workspace.client.status === "online";
+    const trash = query.view === "trash";
+    const known = trash ? this.#workspace.trashKnown : library.loaded;
+    const standing = `${known}${trash && online}${JSON.stringify(query)}`;
+    const state = !nothing ? "" : waits ? "searching" : standing;
     if (this.#empty.dataset.shown === state) return; // a button being clicked must stay
     this.#empty.dataset.shown = state;
     if (!nothing) return;
-    if (waits || (!known && !isNarrowed(query))) {
+    if (trash && !known && !online) {
+      this.#empty.replaceChildren(
+        icon("offline"),
+        h("p", { class: "empty-title" }, "The trash is on the server"),
+        h("p", {}, "It is shown here when you are back online."),
+      );
+    } else if (waits || (!known && !isNarrowed(query))) {
       const line = () => h("div", { class: "row-skeleton", "aria-hidden": "true" });
       this.#empty.replaceChildren(line(), line(), line());
     } else if (isNarrowed(query)) {

@@ -67,7 +67,7 @@ export class MemoryView {
         class: "icon-button",
         "aria-label": "Delete memory",
         title: "Delete memory",
-        on: { click: () => void this.#delete() },
+        on: { click: () => this.#delete() },
       },
       icon("trash"),
     );
@@ -193,12 +193,9 @@ export class MemoryView {
     if (row) void this.#actions.archive([row], !row.isArchived);
   }
 
-  async #delete(): Promise<void> {
+  #delete(): void {
     const row = this.#workspace.library.get(this.#id);
-    if (!row) return;
-    this.#wasListed = false; // it will vanish from the list, and that is no news
-    await this.#actions.delete([row]);
-    this.#back();
+    if (row) void this.#actions.delete([row]);
   }
 
   #warn(text: string): void {

@@ -36,7 +36,7 @@ export class Shell {
     this.#session = session;
     this.#toasts = toasts;
     const { library } = workspace;
-    this.#actions = new Actions(library, toasts);
+    this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
     this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
     this.#account = new Account(workspace.user, () => void this.#signOut());
@@ -95,6 +95,12 @@ export class Shell {
     memory.open(focus).catch((error: unknown) => {
       this.#toasts.show(`This memory can't be opened: ${String(error)}`, "error");
     });
+  }
+
+  #leave(ids: readonly string[]): void {
+    if (this.#shown === undefined || !ids.includes(this.#shown)) return;
+    go(undefined);
+    this.#route(); // before it is seen to be gone
   }
 
   /** A memory of the trash that is open is shown as one again once it is back, or left. */
