@@ -53,7 +53,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Projection(msgspec.Struct, frozen=True):
-    """What a document holds, as its rows will say it. `content` has the body under `text`."""
+    """What a document holds, as its rows will say it. `content` has the body under `text`; `words`
+    are what search finds it by, as `protocol.lexemes` writes them."""
 
     title: str | None
     description: str | None
@@ -61,6 +62,7 @@ class Projection(msgspec.Struct, frozen=True):
     tags: list[str]
     metadata: dict[str, Any]
     messages: list[Message]
+    words: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

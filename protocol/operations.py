@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, memories
+from protocol import accounts, documents, feed, memories, search
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -97,6 +97,13 @@ MEMORIES_DELETE = Operation(
     Permission.DELETE_MEMORIES,
     "Delete a memory for all its members.",
 )
+SEARCH_QUERY = Operation(
+    "search.query",
+    search.SearchQuery,
+    search.SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -122,6 +129,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    SEARCH_QUERY,
     SESSION_RENEW,
     ACCOUNT_ME,
 )

@@ -52,6 +52,7 @@ from storage.keys import SigningKey, SigningKeys
 from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
+from storage.search import SearchRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
@@ -60,6 +61,7 @@ from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
+from sync.search import Search
 from sync.tasks import Tasks
 from sync.watch import Watch
 from sync.worker import WorkerPool
@@ -142,7 +144,12 @@ class App:
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                Documents(hub, log, tokens),
+                memories,
+                Search(SearchRows(pool, memory_rows)),
+                Feed(feed),
+                Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -180,7 +187,12 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    documents: Documents,
+    memories: Memories,
+    search: Search,
+    feed: Feed,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +205,7 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SEARCH_QUERY, search.query),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

@@ -12,6 +12,8 @@ from protocol.log import Entry, Projection
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
 from storage import outage
+from storage.listing import list_page
+from storage.texts import CREATE_WORDS, WRITE_WORDS
 
 # Any connection that runs queries: taken from the pool, or the pool itself.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -24,10 +26,9 @@ MEMORY_COLUMNS = """
 MEMORY_TABLES = """
     memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
 """
-_SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
 
 # One round trip: the guard, the rows, and who is to be told.
-_WRITE = """
+_WRITE = f"""
 WITH advanced AS (
     UPDATE documents SET projected_offset = $2, changed_xid = pg_current_xact_id()
     WHERE id = $1 AND projected_offset < $2 RETURNING id
@@ -40,7 +41,7 @@ WITH advanced AS (
 ), removed AS (
     DELETE FROM messages g USING advanced
     WHERE g.memory_id = advanced.id AND g.id <> ALL ($8::uuid[])
-)
+), {WRITE_WORDS.format(words="$9", moment="now()")}
 SELECT user_id, EXISTS (SELECT FROM advanced) AS written FROM memberships WHERE memory_id = $1
 """
 
@@ -66,7 +67,7 @@ WITH m AS (
     INSERT INTO document_clients (document_id, client, account_id)
     SELECT d.id, c.client, c.account_id
     FROM d, unnest($13::bigint[], $14::uuid[]) AS c (client, account_id)
-)
+), {CREATE_WORDS.format(words="$15")}
 SELECT {MEMORY_COLUMNS} FROM m, ms, d
 """
 
@@ -128,6 +129,7 @@ class MemoryRows:
             entry.author.device_id,
             [client for client, _ in entry.claims],
             [claimant for _, claimant in entry.claims],
+            projection.words,
         )
         if row is not None:
             return read_memory(row)
@@ -167,28 +169,15 @@ class MemoryRows:
         return read_memory(row)
 
     async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage:
-        """A page of the account's memories. Equal sort keys are ordered by id, so that pages
-        do not overlap."""
-        where, values = _filter(account_id, query)
-        order = f"{_SORTS[query.sort_by]} {query.sort_order.upper()} NULLS LAST, m.id"
-        rows = await self._pool.fetch(
-            f"""
-            SELECT {MEMORY_COLUMNS}, count(*) OVER () AS total FROM {MEMORY_TABLES}
-            WHERE {where} ORDER BY {order}
-            LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}
-            """,
-            *values,
-            query.limit,
-            (query.page - 1) * query.limit,
-        )
-        if rows:
-            total = rows[0]["total"]
-        else:
-            total = await self._pool.fetchval(
-                f"SELECT count(*) FROM {MEMORY_TABLES} WHERE {where}", *values
-            )
+        """A page of the account's memories.
+
+        Raises:
+            MemoError: `invalid_request`, naming a field that cannot be used.
+        """
+        ids, total = await list_page(self._pool, account_id, query)
+        memories = await self.several(ids, account_id)
         return MemoryPage(
-            memories=[read_memory(row) for row in rows],
+            memories=[memories[each] for each in ids if each in memories],
             pagination=Pagination(
                 page=query.page,
                 limit=query.limit,
@@ -196,6 +185,20 @@ class MemoryRows:
                 total_pages=ceil(total / query.limit),
             ),
         )
+
+    async def several(self, ids: Sequence[UUID], account_id: UUID) -> dict[UUID, Memory]:
+        """Those of the memories that the account is a member of, by id, deleted or not."""
+        if not ids:
+            return {}
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {MEMORY_COLUMNS} FROM {MEMORY_TABLES}
+            WHERE ms.user_id = $1 AND ms.memory_id = ANY ($2)
+            """,
+            account_id,
+            ids,
+        )
+        return {row["id"]: read_memory(row) for row in rows}
 
     async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None:
         """Set the member's own `category_id`, `is_favorite` or `is_archived`.
@@ -299,6 +302,7 @@ class MemoryRows:
             projection.tags,
             projection.metadata,
             [message.id for message in projection.messages],
+            projection.words,
         )
         if projection.messages and rows and rows[0]["written"]:
             await self._write_messages(connection, document_id, projection)
@@ -356,36 +360,3 @@ class MemoryRows:
                 "there is no such category",
                 details={"categoryId": "is not one of your categories"},
             )
-
-
-def _filter(account_id: UUID, query: ListMemories) -> tuple[str, list[Any]]:
-    """The WHERE clause of a list and the values of its parameters."""
-    clauses = ["ms.user_id = $1", "d.deleted_at IS NULL"]
-    values: list[Any] = [account_id]
-
-    def add(clause: str, value: Any) -> None:
-        values.append(value)
-        clauses.append(clause.format(f"${len(values)}"))
-
-    if query.category_id is not None:
-        add("ms.category_id = {0}", query.category_id)
-    if query.is_favorite is not None:
-        add("ms.is_favorite = {0}", query.is_favorite)
-    if query.is_archived is not None:
-        add("ms.is_archived = {0}", query.is_archived)
-    if query.tags:
-        add("m.tags @> {0}", [_storable(tag) for tag in query.tags])
-    if query.search:
-        search = _storable(query.search)
-        escaped = search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        add(
-            "(m.title ILIKE {0} OR m.description ILIKE {0} OR m.content->>'text' ILIKE {0}"
-            " OR array_to_string(m.tags, ' ') ILIKE {0})",
-            f"%{escaped}%",
-        )
-    return " AND ".join(clauses), values
-
-
-def _storable(text: str) -> str:
-    """The text as rows have it: PostgreSQL keeps no NUL."""
-    return text.replace("\x00", "\ufffd")

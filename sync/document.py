@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pycrdt import Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
+from protocol.lexemes import lexemes_of
 from protocol.log import Message, Projection
 from sync.state import State
 from sync.update import scan
@@ -119,7 +120,7 @@ def _project(doc: Doc[Any]) -> Projection:
     content["text"] = _clean("\n".join(part for part in (body, rich) if part))
     metadata = properties.get("metadata")
     tags = _read(doc.get("tags", type=Map))
-    return Projection(
+    projection = Projection(
         title=_string(properties.get("title"), _MAX_TITLE),
         description=_string(properties.get("description"), _MAX_DESCRIPTION),
         content=content,
@@ -129,6 +130,7 @@ def _project(doc: Doc[Any]) -> Projection:
         metadata=metadata if isinstance(metadata, dict) else {},
         messages=list(_messages(doc.get("messages", type=Map))),
     )
+    return msgspec.structs.replace(projection, words=lexemes_of(projection))
 
 
 def _messages(messages: Map[Any]) -> Iterable[Message]:

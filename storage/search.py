@@ -1,0 +1,186 @@
+"""Search over what an account may read: PostgreSQL finds and ranks, highlights are cut here.
+
+The index tells at once how many memories have the words (`search_texts`, migration 0008). Which of
+them fit best is worked out for some: the `NEWEST` that were written last, and the `STRONG` last
+ones of those that have all the words in title and tags. So a word that is everywhere costs no more
+than its count.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from protocol.lexemes import body_of
+from protocol.memories import Memory
+from protocol.search import Highlight, Kind, SearchPage, SearchQuery, SearchResult
+from storage.highlights import Highlighter
+from storage.memories import MemoryRows
+from storage.terms import KINDS, Query, read
+
+NEWEST, STRONG = 500, 200
+_THREAD = 2000  # messages of a memory, the newest, among which one to show is looked for
+_SHOWN = 20  # of these, which are read word by word
+_MESSAGE = 1000  # characters of a message that are read
+
+# Weights of D (body), C (description), B (tags), A (title). What is only in messages or files' names
+# has the least that there is.
+_WEIGHTS = "ARRAY[0.1, 0.2, 0.5, 1.0]::real[]"
+_LEAST = 0.01
+
+# The vectors lie outside their rows: what is carried along is where.
+_SEARCH = f"""
+WITH hits AS MATERIALIZED (
+    SELECT s.memory_id, s.written_at, s.vector FROM search_texts s
+    WHERE s.vector @@ $2::text::tsquery AND s.user_id = $1 AND NOT s.hidden {{within}}
+), newest AS MATERIALIZED (
+    SELECT * FROM hits ORDER BY written_at DESC LIMIT {NEWEST}
+), strong AS MATERIALIZED (
+    SELECT s.memory_id, s.written_at, s.vector FROM search_texts s
+    WHERE s.vector @@ $3::text::tsquery AND s.user_id = $1 AND NOT s.hidden {{within}}
+    ORDER BY s.written_at DESC LIMIT {STRONG}
+), candidates AS (
+    SELECT * FROM newest UNION ALL
+    SELECT * FROM strong WHERE memory_id NOT IN (SELECT memory_id FROM newest)
+), ranked AS MATERIALIZED (
+    SELECT c.memory_id, c.written_at,
+        round(({_LEAST} + coalesce(ts_rank({_WEIGHTS}, v.words, $4::text::tsquery), 0))::numeric, 3)
+            ::float8 AS score,
+        v.words @@ $5::text::tsquery AS in_messages, v.words @@ $6::text::tsquery AS in_files
+    -- Read once, however often it is looked at.
+    FROM candidates c, LATERAL (SELECT c.vector || ''::tsvector AS words OFFSET 0) AS v
+    WHERE $7::text IS NULL OR v.words @@ $7::text::tsquery
+), page AS MATERIALIZED (
+    SELECT * FROM ranked ORDER BY score DESC, written_at DESC, memory_id LIMIT $8 OFFSET $9
+)
+SELECT n.*, p.memory_id, p.score, p.in_messages, p.in_files
+FROM (SELECT (SELECT count(*) FROM hits) AS found, (SELECT count(*) FROM ranked) AS ranked) AS n
+    LEFT JOIN page p ON true
+ORDER BY p.score DESC, p.written_at DESC, p.memory_id
+"""
+_CATEGORY = """
+AND EXISTS (SELECT FROM listings l
+    WHERE l.memory_id = s.memory_id AND l.user_id = $1 AND l.category_id = $10)
+"""
+
+# Those that plainly have one of the words come first; accents may hide that from PostgreSQL.
+_MESSAGES = f"""
+SELECT m.id AS memory_id, g.id, g.content FROM unnest($1::uuid[]) AS m (id), LATERAL (
+    SELECT id, left(content, {_MESSAGE}) AS content FROM (
+        SELECT id, content, created_at FROM messages WHERE memory_id = m.id
+        ORDER BY created_at DESC LIMIT {_THREAD}
+    ) AS newest ORDER BY content ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT {_SHOWN}
+) AS g
+"""
+_FILES = f"""
+SELECT m.id AS memory_id, f.id, f.filename AS content FROM unnest($1::uuid[]) AS m (id), LATERAL (
+    SELECT id, filename FROM files WHERE memory_id = m.id
+    ORDER BY filename ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT {_SHOWN}
+) AS f
+"""
+
+# Texts of a memory that were found, newest first: their ids and what they say.
+_Texts = Mapping[UUID, Sequence[tuple[UUID, str]]]
+
+
+class SearchRows:
+    """Finds memories by their words. `memories` reads those of a page."""
+
+    def __init__(self, pool: asyncpg.Pool, memories: MemoryRows) -> None:
+        self._pool = pool
+        self._memories = memories
+
+    async def query(self, account_id: UUID, request: SearchQuery) -> SearchPage:
+        """The page of results that is asked for.
+
+        Raises:
+            MemoError: `invalid_request` naming `query`, when there is no word to look for.
+        """
+        started = time.perf_counter()
+        kinds: Sequence[Kind] = tuple(request.types) or tuple(KINDS)
+        query = read(request.query, account_id, kinds=kinds)
+        rows = await self._rows(account_id, query, request)
+        found, ranked = rows[0]["found"], rows[0]["ranked"]
+        hits = [row for row in rows if row["memory_id"] is not None]
+        memories = await self._memories.several([row["memory_id"] for row in hits], account_id)
+        patterns = [f"%{part.word}%" for part in query.parts]
+        messages = await self._texts(_MESSAGES, hits, "in_messages", patterns)
+        files = await self._texts(_FILES, hits, "in_files", patterns)
+        highlighter = Highlighter(query.parts)
+        results = []
+        for row in hits:
+            # A memory may have gone since.
+            memory = memories.get(row["memory_id"])
+            if memory is not None:
+                results.append(_result(highlighter, kinds, memory, row["score"], messages, files))
+                await asyncio.sleep(0)  # long texts take a while: others have their turn
+        complete = query.ordered() is None
+        return SearchPage(
+            results=results,
+            total=found if complete else ranked,
+            total_is_lower_bound=not complete and found > NEWEST,
+            more=request.offset + len(hits) < ranked,
+            took=round((time.perf_counter() - started) * 1000, 1),
+        )
+
+    async def _rows(
+        self, account_id: UUID, query: Query, request: SearchQuery
+    ) -> Sequence[asyncpg.Record]:
+        found, strong = query.found(request.tags), query.strong()
+        category = [] if request.category_id is None else [request.category_id]
+        return await self._pool.fetch(
+            _SEARCH.format(within=_CATEGORY if category else ""),
+            account_id,
+            found,
+            strong and f"{found} & {strong}",
+            query.any_of("memory"),
+            query.any_of("message"),
+            query.any_of("file"),
+            query.ordered(),
+            request.limit,
+            request.offset,
+            *category,
+        )
+
+    async def _texts(
+        self, statement: str, hits: Sequence[asyncpg.Record], where: str, patterns: Sequence[str]
+    ) -> _Texts:
+        texts: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
+        if ids := [row["memory_id"] for row in hits if row[where]]:
+            for row in await self._pool.fetch(statement, ids, patterns):
+                texts[row["memory_id"]].append((row["id"], row["content"]))
+        return texts
+
+
+def _result(
+    highlighter: Highlighter,
+    kinds: Sequence[Kind],
+    memory: Memory,
+    score: float,
+    messages: _Texts,
+    files: _Texts,
+) -> SearchResult:
+    highlights: list[Highlight | None] = []
+    if "memory" in kinds:
+        highlights.append(highlighter.cut("title", memory.title or ""))
+        highlights.append(highlighter.cut("description", memory.description or ""))
+        highlights.append(highlighter.cut("content", body_of(memory.content)))
+        highlights += (highlighter.cut("tags", tag) for tag in memory.tags)
+    found: dict[str, Any] = {}
+    for field, texts in (("messages", messages), ("files", files)):
+        best = max(
+            texts.get(memory.id, ()), key=lambda each: highlighter.weight(each[1]), default=None
+        )
+        if best and (highlight := highlighter.cut(field, best[1])):  # type: ignore[arg-type]
+            highlights.append(highlight)
+            found["message_id" if field == "messages" else "file_id"] = best[0]
+    return SearchResult(
+        memory=memory,
+        score=score,
+        highlights=[highlight for highlight in highlights if highlight],
+        **found,
+    )
