@@ -1,7 +1,8 @@
 """Which memories a page of `memories.list` shows, and how many there are in all.
 
-Both are read from `listings`: a narrow row for each member's memory, whose indexes have what is
-filtered and sorted by (migration 0008). The memories themselves are fetched for the page alone.
+Both are read from `listings`, a narrow row for each member's memory whose indexes have what is
+filtered and sorted by, or with words or tags from `search_texts`, which has the same beside them
+(migration 0008). The memories themselves are fetched for the page alone.
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,18 @@ from storage.terms import read, tagged
 MAX_ORDERED = 5000  # memories, the newest, in which words are looked for in their order
 
 _SORTS = {
-    "created_at": "l.created_at",
-    "updated_at": "l.updated_at",
-    "title": "l.title_key",
-    "deleted_at": "l.deleted_at",
+    "created_at": "created_at {0}",
+    "updated_at": "updated_at {0}",
+    "title": "title_key {0} NULLS LAST",
+    "deleted_at": "deleted_at {0}",
 }
 
 # The total is counted only where the page does not tell it.
 _PAGE = """
-WITH {hits} page AS MATERIALIZED (
+WITH page AS MATERIALIZED (
     SELECT ARRAY(
-        SELECT l.memory_id FROM listings l WHERE {where}
-        ORDER BY {sort} {direction} NULLS LAST, l.memory_id {direction} LIMIT {limit} OFFSET {skip}
+        SELECT memory_id FROM listings l WHERE {where}
+        ORDER BY {order} LIMIT {limit}::int OFFSET {skip}::int
     ) AS ids
 )
 SELECT ids, CASE
@@ -39,21 +40,28 @@ SELECT ids, CASE
 FROM page
 """
 
+# What has words or tags is read once for both.
+_FOUND_PAGE = """
+WITH {hits}
+SELECT ARRAY(
+        SELECT memory_id FROM hits ORDER BY {order} LIMIT {limit}::int OFFSET {skip}::int
+    ) AS ids,
+    (SELECT count(*) FROM hits) AS total
+"""
 _HITS = """
 hits AS MATERIALIZED (
-    SELECT s.memory_id FROM search_texts s
-    WHERE s.vector @@ {found}::tsquery AND s.user_id = {account} AND s.hidden = {trashed}
-),
+    SELECT memory_id, {key} FROM search_texts l WHERE vector @@ {found}::text::tsquery AND {where}
+)
 """
 # Where words stand is not in the index: what is looked at for it has to be bounded.
 _ORDERED_HITS = f"""
 newest AS MATERIALIZED (
-    SELECT s.memory_id, s.vector FROM search_texts s
-    WHERE s.vector @@ {{found}}::tsquery AND s.user_id = {{account}} AND s.hidden = {{trashed}}
-    ORDER BY s.written_at DESC LIMIT {MAX_ORDERED}
+    SELECT memory_id, {{key}}, vector FROM search_texts l
+    WHERE vector @@ {{found}}::text::tsquery AND {{where}}
+    ORDER BY updated_at DESC LIMIT {MAX_ORDERED}
 ), hits AS MATERIALIZED (
-    SELECT memory_id FROM newest WHERE vector @@ {{ordered}}::tsquery
-),
+    SELECT memory_id, {{key}} FROM newest WHERE vector @@ {{ordered}}::text::tsquery
+)
 """
 
 
@@ -81,43 +89,30 @@ async def list_page(pool: asyncpg.Pool, account_id: UUID, query: ListMemories) -
         values.append(given)
         return f"${len(values)}"
 
-    account = value(account_id)
-    hits = _hits(account_id, query, account, value)
-    where = _where(query, account, value)
-    if hits:
-        where += " AND l.memory_id IN (SELECT memory_id FROM hits)"
-    limit = value(query.limit)
-    row = await pool.fetchrow(
-        _PAGE.format(
-            hits=hits,
-            where=where,
-            sort=_SORTS[query.sort_by],
-            direction=query.sort_order.upper(),
-            limit=f"{limit}::int",
-            skip=f"{value((query.page - 1) * query.limit)}::int",
-        ),
-        *values,
-    )
+    direction = query.sort_order.upper()
+    parts = {
+        "where": _where(query, value(account_id), value),
+        "order": f"{_SORTS[query.sort_by].format(direction)}, memory_id {direction}",
+        "limit": value(query.limit),
+        "skip": value((query.page - 1) * query.limit),
+    }
+    text = (query.search or "").strip()
+    terms = read(text, account_id, field="search") if text else None
+    found = terms.found(query.tags) if terms else tagged(account_id, query.tags)
+    if found is None:
+        statement = _PAGE
+    else:
+        ordered = terms.ordered() if terms else None
+        parts["key"] = _SORTS[query.sort_by].split()[0]
+        parts["found"] = value(found)
+        if ordered is not None:
+            parts["ordered"] = value(ordered)
+        hits = _HITS if ordered is None else _ORDERED_HITS
+        parts["hits"] = hits.format(**parts)
+        statement = _FOUND_PAGE
+    row = await pool.fetchrow(statement.format(**parts), *values)
     assert row is not None
     return Listed(row["ids"], row["total"])
-
-
-def _hits(account_id: UUID, query: ListMemories, account: str, value: Any) -> str:
-    """The part of the statement that finds words and tags; empty without any."""
-    text = (query.search or "").strip()
-    read_query = read(text, account_id, field="search") if text else None
-    found = read_query.found(query.tags) if read_query else tagged(account_id, query.tags)
-    if found is None:
-        return ""
-    places = {
-        "found": f"{value(found)}::text",
-        "account": account,
-        "trashed": "true" if query.trashed else "false",
-    }
-    ordered = read_query.ordered() if read_query else None
-    if ordered is None:
-        return _HITS.format(**places)
-    return _ORDERED_HITS.format(**places, ordered=f"{value(ordered)}::text")
 
 
 def _where(query: ListMemories, account: str, value: Any) -> str:

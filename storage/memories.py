@@ -41,7 +41,7 @@ WITH advanced AS (
 ), removed AS (
     DELETE FROM messages g USING advanced
     WHERE g.memory_id = advanced.id AND g.id <> ALL ($8::uuid[])
-), {WRITE_WORDS.format(words="$9", moment="now()")}
+), {WRITE_WORDS.format(words="$9")}
 SELECT user_id, EXISTS (SELECT FROM advanced) AS written FROM memberships WHERE memory_id = $1
 """
 

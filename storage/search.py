@@ -1,8 +1,9 @@
 """Search over what an account may read: PostgreSQL finds and ranks, highlights are cut here.
 
-The index tells at once how many memories have the words (`search_texts`, migration 0008). Which of
-them fit best is worked out for some: the `NEWEST` that were written last, and the `STRONG` last
-ones of those that have all the words in title and tags. So a word that is everywhere costs no more
+The index tells how many memories have the words (`search_texts`, migration 0008). Which of them fit
+best is worked out for some: the `NEWEST` that changed last, and the `STRONG` last ones of those
+that have all the words in title and tags. Where more than `MANY` have the words, the former are
+taken from the account's `WINDOW` newest memories. So a word that is everywhere costs little more
 than its count.
 """
 
@@ -23,6 +24,7 @@ from storage.memories import MemoryRows
 from storage.terms import KINDS, Query, read
 
 NEWEST, STRONG = 500, 200
+MANY, WINDOW = 10_000, 2000
 _THREAD = 2000  # messages of a memory, the newest, among which one to show is looked for
 _SHOWN = 20  # of these, which are read word by word
 _MESSAGE = 1000  # characters of a message that are read
@@ -32,40 +34,47 @@ _MESSAGE = 1000  # characters of a message that are read
 _WEIGHTS = "ARRAY[0.1, 0.2, 0.5, 1.0]::real[]"
 _LEAST = 0.01
 
-# The vectors lie outside their rows: what is carried along is where.
+_HAS = "s.vector @@ $2::text::tsquery AND s.user_id = $1 AND s.deleted_at IS NULL {within}"
 _SEARCH = f"""
-WITH hits AS MATERIALIZED (
-    SELECT s.memory_id, s.written_at, s.vector FROM search_texts s
-    WHERE s.vector @@ $2::text::tsquery AND s.user_id = $1 AND NOT s.hidden {{within}}
+WITH counted AS MATERIALIZED (
+    SELECT count(*) AS found,
+        array_agg(s.memory_id) FILTER (WHERE s.updated_at >= coalesce((
+            SELECT updated_at FROM listings WHERE user_id = $1 AND deleted_at IS NULL
+            ORDER BY updated_at DESC OFFSET {WINDOW} LIMIT 1), '-infinity')) AS recent
+    FROM search_texts s WHERE {_HAS}
 ), newest AS MATERIALIZED (
-    SELECT * FROM hits ORDER BY written_at DESC LIMIT {NEWEST}
+    SELECT * FROM (
+        SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
+        WHERE {_HAS} AND (SELECT found FROM counted) <= {MANY}
+        UNION ALL
+        SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
+        WHERE s.memory_id = ANY ((SELECT recent FROM counted)::uuid[]) AND s.user_id = $1
+            AND (SELECT found FROM counted) > {MANY}
+    ) AS either ORDER BY updated_at DESC LIMIT {NEWEST}
 ), strong AS MATERIALIZED (
-    SELECT s.memory_id, s.written_at, s.vector FROM search_texts s
-    WHERE s.vector @@ $3::text::tsquery AND s.user_id = $1 AND NOT s.hidden {{within}}
-    ORDER BY s.written_at DESC LIMIT {STRONG}
+    SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
+    WHERE {_HAS.replace("$2", "$3")} AND (SELECT found FROM counted) > {NEWEST}
+    ORDER BY s.updated_at DESC LIMIT {STRONG}
 ), candidates AS (
     SELECT * FROM newest UNION ALL
     SELECT * FROM strong WHERE memory_id NOT IN (SELECT memory_id FROM newest)
 ), ranked AS MATERIALIZED (
-    SELECT c.memory_id, c.written_at,
+    SELECT c.memory_id, c.updated_at,
         round(({_LEAST} + coalesce(ts_rank({_WEIGHTS}, v.words, $4::text::tsquery), 0))::numeric, 3)
             ::float8 AS score,
         v.words @@ $5::text::tsquery AS in_messages, v.words @@ $6::text::tsquery AS in_files
-    -- Read once, however often it is looked at.
+    -- The vector lies outside its row: it is read once, however often it is looked at.
     FROM candidates c, LATERAL (SELECT c.vector || ''::tsvector AS words OFFSET 0) AS v
     WHERE $7::text IS NULL OR v.words @@ $7::text::tsquery
 ), page AS MATERIALIZED (
-    SELECT * FROM ranked ORDER BY score DESC, written_at DESC, memory_id LIMIT $8 OFFSET $9
+    SELECT * FROM ranked ORDER BY score DESC, updated_at DESC, memory_id LIMIT $8 OFFSET $9
 )
 SELECT n.*, p.memory_id, p.score, p.in_messages, p.in_files
-FROM (SELECT (SELECT count(*) FROM hits) AS found, (SELECT count(*) FROM ranked) AS ranked) AS n
+FROM (SELECT (SELECT found FROM counted) AS found, (SELECT count(*) FROM ranked) AS ranked) AS n
     LEFT JOIN page p ON true
-ORDER BY p.score DESC, p.written_at DESC, p.memory_id
+ORDER BY p.score DESC, p.updated_at DESC, p.memory_id
 """
-_CATEGORY = """
-AND EXISTS (SELECT FROM listings l
-    WHERE l.memory_id = s.memory_id AND l.user_id = $1 AND l.category_id = $10)
-"""
+_CATEGORY = "AND s.category_id = $10"
 
 # Those that plainly have one of the words come first; accents may hide that from PostgreSQL.
 _MESSAGES = f"""

@@ -15,7 +15,7 @@ from storage import outage
 _VECTOR = f"replace({{words}}, '''{PLACE}', '''' || right(ms.user_id::text, 8))::tsvector"
 
 # Within a statement that has a memory's id as $1, its offset as $2 and its lexemes as {words}:
-# write them for each member, unless they are the same or those of a later offset are there.
+# write them for each member, with filters and sort keys as `listings` has them, unless they are the same or those of a later offset are there.
 WRITE_WORDS = f"""
 worded AS (
     SELECT words, md5(words)::uuid AS digest FROM (
@@ -26,16 +26,17 @@ worded AS (
     UPDATE search_texts t SET log_offset = $2 FROM worded w
     WHERE t.memory_id = $1 AND t.log_offset < $2 AND t.digest = w.digest
 ), indexed AS (
-    INSERT INTO search_texts AS old
-        (memory_id, user_id, log_offset, digest, written_at, hidden, vector)
-    SELECT ms.memory_id, ms.user_id, $2, w.digest, {{moment}}, d.deleted_at IS NOT NULL,
+    INSERT INTO search_texts AS old (memory_id, user_id, created_at, updated_at, title_key,
+        category_id, is_favorite, is_archived, deleted_at, log_offset, digest, vector)
+    SELECT ms.memory_id, ms.user_id, ms.created_at, ms.updated_at, ms.title_key,
+        ms.category_id, ms.is_favorite, ms.is_archived, ms.deleted_at, $2, w.digest,
         {_VECTOR.format(words="w.words")}
-    FROM worded w, memberships ms JOIN documents d ON d.id = ms.memory_id
+    FROM worded w, listings ms
     WHERE ms.memory_id = $1 AND NOT EXISTS (
         SELECT FROM search_texts t
         WHERE t.memory_id = $1 AND t.user_id = ms.user_id AND t.digest = w.digest)
-    ON CONFLICT (memory_id, user_id) DO UPDATE SET log_offset = excluded.log_offset,
-        digest = excluded.digest, written_at = excluded.written_at, vector = excluded.vector
+    ON CONFLICT (memory_id, user_id) DO UPDATE
+    SET log_offset = excluded.log_offset, digest = excluded.digest, vector = excluded.vector
     WHERE old.log_offset <= excluded.log_offset
 )
 """
@@ -43,15 +44,17 @@ worded AS (
 # The same within the statement that makes the memory, whose only member is in `ms`.
 CREATE_WORDS = f"""
 indexed AS (
-    INSERT INTO search_texts (memory_id, user_id, log_offset, digest, written_at, hidden, vector)
-    SELECT d.id, ms.user_id, d.head, md5({{words}}::text)::uuid, now(), false,
+    INSERT INTO search_texts (memory_id, user_id, created_at, updated_at, title_key,
+        category_id, is_favorite, is_archived, log_offset, digest, vector)
+    SELECT m.id, ms.user_id, m.created_at, m.updated_at, lower(left(m.title, 100)),
+        ms.category_id, ms.is_favorite, ms.is_archived, d.head, md5({{words}}::text)::uuid,
         {_VECTOR.format(words="{words}::text")}
-    FROM ms, d
+    FROM m, ms, d
 )
 """
 
 _INDEX = f"""
-WITH {WRITE_WORDS.format(words="$3", moment="(SELECT updated_at FROM memories WHERE id = $1)")}
+WITH {WRITE_WORDS.format(words="$3")}
 DELETE FROM search_queue WHERE memory_id = $1 AND queued_at = $4 AND NOT EXISTS (
     SELECT FROM search_texts WHERE memory_id = $1 AND log_offset > $2)
 """

@@ -31,6 +31,10 @@ CREATE INDEX listings_created ON listings (user_id, created_at, memory_id)
 CREATE INDEX listings_titled ON listings (user_id, title_key, memory_id)
     INCLUDE (created_at, updated_at, category_id, is_favorite, is_archived)
     WHERE deleted_at IS NULL;
+-- The same from the last title to the first, where what has no title comes last too.
+CREATE INDEX listings_titled_down ON listings (user_id, title_key DESC NULLS LAST, memory_id DESC)
+    INCLUDE (created_at, updated_at, category_id, is_favorite, is_archived)
+    WHERE deleted_at IS NULL;
 CREATE INDEX listings_trashed ON listings (user_id, deleted_at, memory_id)
     WHERE deleted_at IS NOT NULL;
 ALTER TABLE listings SET (autovacuum_vacuum_scale_factor = 0.02);
@@ -40,10 +44,10 @@ DROP INDEX memories_user_id;
 CREATE INDEX memories_user_id ON memories (user_id);
 DROP INDEX memories_tags;
 
--- The words of a memory, once for each member. Each lexeme begins with the end of the member's id,
--- so that one account's words lie together in the index and are found without passing another's.
--- `log_offset` is that of the document the words were read from, `written_at` when they changed.
--- One in the trash is hidden.
+-- The words of a memory, once for each member, beside what lists and search filter and sort by: it
+-- is not indexed here, so that a change of it leaves the words' index alone. Each lexeme begins with
+-- the end of the member's id: one account's words lie together in the index and are found without
+-- passing another's. `log_offset` is that of the document the words were read from.
 --
 -- A search for a common word visits many rows, so they have to be narrow: the vector is to lie
 -- outside of them. PostgreSQL moves something out only where a row is wider than two kilobytes;
@@ -51,15 +55,20 @@ DROP INDEX memories_tags;
 CREATE TABLE search_texts (
     memory_id      uuid NOT NULL,
     user_id        uuid NOT NULL,
+    created_at     timestamptz NOT NULL,
+    updated_at     timestamptz NOT NULL,
+    title_key      text,
+    category_id    uuid,
+    is_favorite    boolean NOT NULL,
+    is_archived    boolean NOT NULL,
+    deleted_at     timestamptz,
     log_offset     bigint NOT NULL,
     digest         uuid NOT NULL,
-    written_at     timestamptz NOT NULL,
-    hidden         boolean NOT NULL,
     vector         tsvector NOT NULL,
     width          text GENERATED ALWAYS AS (repeat(' ', 2100)) STORED,
     PRIMARY KEY (memory_id, user_id),
     FOREIGN KEY (memory_id, user_id) REFERENCES memberships ON DELETE CASCADE
-) WITH (toast_tuple_target = 256, fillfactor = 90);
+) WITH (toast_tuple_target = 512, fillfactor = 85);
 -- Without statistics a search goes through the index however common the word is. Reading all
 -- vectors instead would look cheaper than it is, as they lie outside.
 ALTER TABLE search_texts ALTER COLUMN vector SET STORAGE EXTERNAL,
@@ -92,11 +101,11 @@ BEGIN
     -- Who joins has the words of those who are there, under an id of their own.
     IF NEW.role <> 'owner' THEN
         INSERT INTO search_texts
-            (memory_id, user_id, log_offset, digest, written_at, hidden, vector)
-        SELECT memory_id, NEW.user_id, log_offset, digest, written_at, hidden,
-            replace(vector::text, '''' || right(user_id::text, 8),
+        SELECT l.*, t.log_offset, t.digest,
+            replace(t.vector::text, '''' || right(t.user_id::text, 8),
                 '''' || right(NEW.user_id::text, 8))::tsvector
-        FROM search_texts WHERE memory_id = NEW.memory_id LIMIT 1
+        FROM search_texts t JOIN listings l USING (memory_id)
+        WHERE t.memory_id = NEW.memory_id AND l.user_id = NEW.user_id LIMIT 1
         ON CONFLICT DO NOTHING;
     END IF;
     RETURN NULL;
@@ -108,6 +117,9 @@ CREATE TRIGGER list_member AFTER INSERT ON memberships
 CREATE FUNCTION list_marks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE listings SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
+        is_archived = NEW.is_archived
+    WHERE memory_id = NEW.memory_id AND user_id = NEW.user_id;
+    UPDATE search_texts SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
         is_archived = NEW.is_archived
     WHERE memory_id = NEW.memory_id AND user_id = NEW.user_id;
     RETURN NULL;
@@ -123,6 +135,8 @@ CREATE FUNCTION list_memory() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE listings SET title_key = lower(left(NEW.title, 100)), updated_at = NEW.updated_at
     WHERE memory_id = NEW.id;
+    UPDATE search_texts SET title_key = lower(left(NEW.title, 100)), updated_at = NEW.updated_at
+    WHERE memory_id = NEW.id;
     RETURN NULL;
 END
 $$;
@@ -134,7 +148,7 @@ CREATE TRIGGER list_memory AFTER UPDATE OF title, updated_at ON memories
 CREATE FUNCTION list_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE listings SET deleted_at = NEW.deleted_at WHERE memory_id = NEW.id;
-    UPDATE search_texts SET hidden = NEW.deleted_at IS NOT NULL WHERE memory_id = NEW.id;
+    UPDATE search_texts SET deleted_at = NEW.deleted_at WHERE memory_id = NEW.id;
     RETURN NULL;
 END
 $$;

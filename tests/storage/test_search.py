@@ -240,7 +240,7 @@ async def test_older_words_never_take_the_place_of_newer_ones(stage: Stage) -> N
 
 async def test_a_text_that_is_as_it_was_is_not_indexed_again(stage: Stage) -> None:
     memory = await stage.add("title")
-    place = "SELECT vector::text, written_at, digest FROM search_texts"
+    place = "SELECT vector::text, digest FROM search_texts"
     before = await stage.pool.fetchrow(place)
     await stage.rows.save(memory.id, holding("title", metadata={"a": 1}), 2)
     assert await stage.pool.fetchrow(place) == before
@@ -298,9 +298,9 @@ async def test_what_is_very_common_is_counted_whole_and_the_titles_still_come_fi
         ), ms AS (
             INSERT INTO memberships (memory_id, user_id, role) SELECT id, user_id, 'owner' FROM m
         )
-        INSERT INTO search_texts (memory_id, user_id, log_offset, digest, written_at, hidden,
-            vector)
-        SELECT id, $1, 0, md5('')::uuid, now(), false,
+        INSERT INTO search_texts (memory_id, user_id, created_at, updated_at, is_favorite,
+            is_archived, log_offset, digest, vector)
+        SELECT id, $1, now(), now(), false, false, 0, md5('')::uuid,
             replace($3, '''~', '''' || right($1::text, 8))::tsvector FROM m
         """,
         stage.owner.account_id,
