@@ -287,7 +287,7 @@ async def _sizes(pool: asyncpg.Pool) -> str:
     names = ("memories", "listings", "search_texts")
     parts = []
     for name in names:
-        table, indexes = await pool.fetchrow(
+        [[table, indexes]] = await pool.fetch(
             "SELECT pg_table_size($1::text::regclass), pg_indexes_size($1::text::regclass)", name
         )
         parts.append(f"{name} {table / 2**20:.0f} + {indexes / 2**20:.0f}")

@@ -104,5 +104,6 @@ def body_of(content: dict[str, Any]) -> str:
 
 
 def exactly(tag: str) -> str:
-    """The lexeme of this very tag, whatever it holds."""
-    return TAG + blake2b(tag.encode(errors="replace"), digest_size=8).hexdigest()
+    """The lexeme of this very tag, whatever it holds. Rows have no NUL."""
+    stored = tag.replace("\x00", "\ufffd").encode(errors="replace")
+    return TAG + blake2b(stored, digest_size=8).hexdigest()

@@ -65,6 +65,13 @@ class Projection(msgspec.Struct, frozen=True):
     words: str = ""
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """A memory whose words search has to read again, and since when."""
+
+    memory_id: UUID
+    queued_at: datetime
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """An update to be committed. `claims` are the client ids it is the first to use, each with
     its owner-to-be (None: the server). `projection` is written in the same transaction if the

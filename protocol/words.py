@@ -9,6 +9,7 @@ character is found as a beginning.
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 MAX_WORD = 64  # characters of a word that count
@@ -20,7 +21,7 @@ _ACCENTS = "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640
 _LETTERS = str.maketrans(
     {
         "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ħ": "h",
-        "ı": "i", "ŋ": "n", "ŧ": "t",
+        "\u0131": "i", "ŋ": "n", "ŧ": "t",
     }
 )  # fmt: skip
 # Han, Kana, Bopomofo, Yi; Thai, Lao, Myanmar, Khmer, Tai Le.
@@ -95,7 +96,7 @@ def _pairs(run: str, offset: int) -> Iterator[Word]:
         for each in _CLUSTER.finditer(run)
         if (folded := fold(each.group()))
     ]
-    for first, second in zip(clusters, clusters[1:], strict=False):
+    for first, second in pairwise(clusters):
         yield Word(first.text + second.text, first.start, second.end)
     if clusters:
         yield clusters[-1]

@@ -53,11 +53,13 @@ from storage.memories import MemoryRows
 from storage.postgres import migrate
 from storage.redis import RedisBroker
 from storage.search import SearchRows
+from storage.texts import TextRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
+from sync.indexing import Indexer
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
@@ -145,11 +147,11 @@ class App:
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
                 metrics,
-                Documents(hub, log, tokens),
-                memories,
-                Search(SearchRows(pool, memory_rows)),
-                Feed(feed),
-                Sessions(auth),
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                search=Search(SearchRows(pool, memory_rows)),
+                feed=Feed(feed),
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -160,10 +162,10 @@ class App:
             hub.start()
             stack.push_async_callback(hub.stop)
             projector.start()
+            Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks).start()
             compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (sockets, roster, watch):
+                tasks.start(part.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -188,6 +190,7 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 def _dispatcher(
     metrics: Metrics,
+    *,
     documents: Documents,
     memories: Memories,
     search: Search,

@@ -50,13 +50,12 @@ class Highlighter:
             parts = self._parts(word)
             if not parts:
                 continue
-            end = self._shortened(text, word, start, end)
+            hit = Hit(start, self._shortened(text, word, start, end), parts)
             # Pairs of an unspaced script overlap: what they cover is one place.
             if found and start < found[-1].end:
                 last = found.pop()
-                found.append(Hit(last.start, max(last.end, end), last.parts | parts))
-            else:
-                found.append(Hit(start, end, parts))
+                hit = Hit(last.start, max(last.end, hit.end), last.parts | parts)
+            found.append(hit)
         return found
 
     def weight(self, text: str) -> int:

@@ -11,14 +11,13 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from protocol.lexemes import body_of
 from protocol.memories import Memory
-from protocol.search import Highlight, Kind, SearchPage, SearchQuery, SearchResult
+from protocol.search import Field, Highlight, Kind, SearchPage, SearchQuery, SearchResult
 from storage.highlights import Highlighter
 from storage.memories import MemoryRows
 from storage.terms import KINDS, Query, read
@@ -29,8 +28,8 @@ _THREAD = 2000  # messages of a memory, the newest, among which one to show is l
 _SHOWN = 20  # of these, which are read word by word
 _MESSAGE = 1000  # characters of a message that are read
 
-# Weights of D (body), C (description), B (tags), A (title). What is only in messages or files' names
-# has the least that there is.
+# Weights of D (body), C (description), B (tags), A (title). What is only in messages or files'
+# names has the least that there is.
 _WEIGHTS = "ARRAY[0.1, 0.2, 0.5, 1.0]::real[]"
 _LEAST = 0.01
 
@@ -117,15 +116,17 @@ class SearchRows:
         hits = [row for row in rows if row["memory_id"] is not None]
         memories = await self._memories.several([row["memory_id"] for row in hits], account_id)
         patterns = [f"%{part.word}%" for part in query.parts]
-        messages = await self._texts(_MESSAGES, hits, "in_messages", patterns)
-        files = await self._texts(_FILES, hits, "in_files", patterns)
+        aside: dict[Field, _Texts] = {
+            "messages": await self._texts(_MESSAGES, hits, "in_messages", patterns),
+            "files": await self._texts(_FILES, hits, "in_files", patterns),
+        }
         highlighter = Highlighter(query.parts)
         results = []
         for row in hits:
             # A memory may have gone since.
             memory = memories.get(row["memory_id"])
             if memory is not None:
-                results.append(_result(highlighter, kinds, memory, row["score"], messages, files))
+                results.append(_result(highlighter, kinds, (memory, row["score"]), aside))
                 await asyncio.sleep(0)  # long texts take a while: others have their turn
         complete = query.ordered() is None
         return SearchPage(
@@ -168,28 +169,29 @@ class SearchRows:
 def _result(
     highlighter: Highlighter,
     kinds: Sequence[Kind],
-    memory: Memory,
-    score: float,
-    messages: _Texts,
-    files: _Texts,
+    found: tuple[Memory, float],
+    aside: Mapping[Field, _Texts],
 ) -> SearchResult:
+    """What is shown of a memory that was `found`, with its score."""
+    memory, score = found
     highlights: list[Highlight | None] = []
     if "memory" in kinds:
         highlights.append(highlighter.cut("title", memory.title or ""))
         highlights.append(highlighter.cut("description", memory.description or ""))
         highlights.append(highlighter.cut("content", body_of(memory.content)))
         highlights += (highlighter.cut("tags", tag) for tag in memory.tags)
-    found: dict[str, Any] = {}
-    for field, texts in (("messages", messages), ("files", files)):
+    ids: dict[Field, UUID] = {}
+    for field, texts in aside.items():
         best = max(
             texts.get(memory.id, ()), key=lambda each: highlighter.weight(each[1]), default=None
         )
-        if best and (highlight := highlighter.cut(field, best[1])):  # type: ignore[arg-type]
+        if best and (highlight := highlighter.cut(field, best[1])):
             highlights.append(highlight)
-            found["message_id" if field == "messages" else "file_id"] = best[0]
+            ids[field] = best[0]
     return SearchResult(
         memory=memory,
         score=score,
         highlights=[highlight for highlight in highlights if highlight],
-        **found,
+        message_id=ids.get("messages"),
+        file_id=ids.get("files"),
     )

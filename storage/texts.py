@@ -1,21 +1,20 @@
 """The words of memories as they are stored for search, in step with their rows."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from protocol.lexemes import PLACE, lexemes_of_files
-from protocol.log import Projection
+from protocol.log import Projection, Queued
 from storage import outage
 
 # The lexemes of one memory for one member.
 _VECTOR = f"replace({{words}}, '''{PLACE}', '''' || right(ms.user_id::text, 8))::tsvector"
 
 # Within a statement that has a memory's id as $1, its offset as $2 and its lexemes as {words}:
-# write them for each member, with filters and sort keys as `listings` has them, unless they are the same or those of a later offset are there.
+# write them for each member, with filters and sort keys as `listings` has them, unless they are the
+# same or those of a later offset are there.
 WRITE_WORDS = f"""
 worded AS (
     SELECT words, md5(words)::uuid AS digest FROM (
@@ -60,13 +59,6 @@ DELETE FROM search_queue WHERE memory_id = $1 AND queued_at = $4 AND NOT EXISTS 
 """
 
 
-class Queued(NamedTuple):
-    """A memory whose words are to be read again, and since when."""
-
-    memory_id: UUID
-    queued_at: datetime
-
-
 class TextRows:
     """The tables search_texts, file_words and search_queue, apart from what `MemoryRows` writes
     with its own rows."""
@@ -102,7 +94,9 @@ class TextRows:
         with outage.reported():
             if projection is None:
                 await self._pool.execute(
-                    "DELETE FROM search_queue WHERE memory_id = $1 AND queued_at = $2", *queued
+                    "DELETE FROM search_queue WHERE memory_id = $1 AND queued_at = $2",
+                    queued.memory_id,
+                    queued.queued_at,
                 )
                 return
             files = await self._pool.fetch(

@@ -9,12 +9,11 @@ places, and where they meet, one writes what the other wrote.
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Projection
+from protocol.log import Projection, Queued
 from sync.document import project
 from sync.interfaces import Log, Observer
 from sync.tasks import Tasks
@@ -24,16 +23,6 @@ IDLE_SECONDS = 10.0  # between two looks at an empty queue
 BATCH = 50
 _PASSING = frozenset((ErrorCode.BUSY, ErrorCode.UNAVAILABLE))  # no fault of the document
 _FIRST = UUID(int=0)
-
-
-class Queued(Protocol):
-    """A memory whose words are to be read again, and since when."""
-
-    @property
-    def memory_id(self) -> UUID: ...
-
-    @property
-    def queued_at(self) -> datetime: ...
 
 
 class Texts(Protocol):

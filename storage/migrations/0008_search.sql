@@ -91,6 +91,8 @@ CREATE TABLE search_queue (
 );
 INSERT INTO search_queue (memory_id) SELECT id FROM documents;
 
+-- Whoever changes both tables changes search_texts first, as a projection does: so two of them never
+-- wait for each other.
 CREATE FUNCTION list_member() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO listings
@@ -116,10 +118,10 @@ CREATE TRIGGER list_member AFTER INSERT ON memberships
 
 CREATE FUNCTION list_marks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE listings SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
+    UPDATE search_texts SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
         is_archived = NEW.is_archived
     WHERE memory_id = NEW.memory_id AND user_id = NEW.user_id;
-    UPDATE search_texts SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
+    UPDATE listings SET category_id = NEW.category_id, is_favorite = NEW.is_favorite,
         is_archived = NEW.is_archived
     WHERE memory_id = NEW.memory_id AND user_id = NEW.user_id;
     RETURN NULL;
@@ -133,9 +135,9 @@ CREATE TRIGGER list_marks AFTER UPDATE OF category_id, is_favorite, is_archived 
 
 CREATE FUNCTION list_memory() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE listings SET title_key = lower(left(NEW.title, 100)), updated_at = NEW.updated_at
-    WHERE memory_id = NEW.id;
     UPDATE search_texts SET title_key = lower(left(NEW.title, 100)), updated_at = NEW.updated_at
+    WHERE memory_id = NEW.id;
+    UPDATE listings SET title_key = lower(left(NEW.title, 100)), updated_at = NEW.updated_at
     WHERE memory_id = NEW.id;
     RETURN NULL;
 END
@@ -147,8 +149,8 @@ CREATE TRIGGER list_memory AFTER UPDATE OF title, updated_at ON memories
 
 CREATE FUNCTION list_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE listings SET deleted_at = NEW.deleted_at WHERE memory_id = NEW.id;
     UPDATE search_texts SET deleted_at = NEW.deleted_at WHERE memory_id = NEW.id;
+    UPDATE listings SET deleted_at = NEW.deleted_at WHERE memory_id = NEW.id;
     RETURN NULL;
 END
 $$;

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from protocol.log import Author, Entry, Outcome, Snapshot
+from protocol.log import Author, Entry, Outcome, Projection, Snapshot
 from storage import catalog
 from storage.accounts import Accounts, Rotated
 from storage.archive import Archive, ArchiveWriter, BackupError, Manifest, Progress
@@ -102,6 +102,8 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     await commit(pool, memory_id, friend, b"\n\\.\n" * 50_000, client=8)
     log = UpdateLog(pool, MemoryRows(pool))
     assert await log.save_snapshot(memory_id, Snapshot(2, b"\x00all", b"state"))
+    projection = Projection(None, None, {}, [], {}, [], "'~word':1A '~wörter':2,3")
+    await MemoryRows(pool).save(memory_id, projection, 3)
     await pool.execute("DELETE FROM document_updates WHERE log_offset = 1")
     await pool.execute(
         "INSERT INTO document_authors VALUES ($1, 4294967295, 0, 9, NULL, NULL, '-infinity')",
@@ -121,6 +123,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     )
     await pool.execute(
         "INSERT INTO memory_categories (user_id, name) VALUES ($1, 'Work')", author.account_id
+    )
+    await pool.execute(
+        """
+        INSERT INTO files (user_id, memory_id, filename, original_filename, file_type, file_size,
+            sha256, storage_path) VALUES ($1, $2, 'a', 'b', 'text/plain', 1, '', '')
+        """,
+        author.account_id,
+        memory_id,
+    )
+    await pool.execute("INSERT INTO file_words VALUES ($1, $2)", memory_id, "'~%a':1")
+    await pool.execute(
+        "INSERT INTO tombstones (user_id, kind, record_id) VALUES ($1, 'file', $2)",
+        author.account_id,
+        memory_id,
     )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(

@@ -14,7 +14,7 @@ from protocol.memories import ListMemories, Memory
 from protocol.search import Highlight, SearchPage, SearchQuery
 from storage.memories import MemoryRows
 from storage.search import NEWEST, SearchRows
-from storage.texts import Queued, TextRows
+from storage.texts import TextRows
 from tests.rows import add_member, add_person, delete_memory
 from tests.storage.test_memories import add_category, create, holding, message
 
@@ -212,7 +212,7 @@ async def test_file_names_are_found_once_they_were_read(stage: Stage) -> None:
 
     async def read_again(offset: int) -> None:
         [queued] = await texts.queued(UUID(int=0), 10)
-        await texts.index(Queued(*queued), holding("trip"), offset)
+        await texts.index(queued, holding("trip"), offset)
         assert await texts.queued(UUID(int=0), 10) == []
 
     await read_again(1)
