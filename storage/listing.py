@@ -16,6 +16,8 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.memories import ListMemories
 from storage.terms import read, tagged
 
+NEAR = 200  # memories from the beginning of a list
+NEAR_FACTOR = 20  # times as many are passed for them: a word that fewer than that have is rare
 MAX_ORDERED = 5000  # memories, the newest, in which words are looked for in their order
 
 _SORTS = {
@@ -24,6 +26,8 @@ _SORTS = {
     "title": "title_key {0} NULLS LAST",
     "deleted_at": "deleted_at {0}",
 }
+
+_TIMES = ("created_at", "updated_at")
 
 # The total is counted only where the page does not tell it.
 _PAGE = """
@@ -52,6 +56,27 @@ _HITS = """
 hits AS MATERIALIZED (
     SELECT memory_id, {key} FROM search_texts l WHERE vector @@ {found}::text::tsquery AND {where}
 )
+"""
+# For the first pages by time, of a word that very many have: their ids are gathered while they are
+# counted, those alone that are near enough to the beginning. Where they are not enough for the
+# page, there are few, and it takes little to read them again.
+_NEAR_PAGE = """
+WITH counted AS MATERIALIZED (
+    SELECT count(*) AS total, array_agg(memory_id) FILTER (WHERE {key} {nearer} coalesce((
+            SELECT {key} FROM listings WHERE user_id = {account} AND deleted_at IS NULL
+            ORDER BY {order} LIMIT 1 OFFSET ({limit}::int + {skip}::int) * {factor}
+        ), {farthest})) AS near
+    FROM search_texts l WHERE vector @@ {found}::text::tsquery AND {where}
+)
+SELECT total, CASE WHEN cardinality(near) >= least(total, {limit}::int + {skip}::int)
+    THEN ARRAY(
+        SELECT memory_id FROM listings
+        WHERE memory_id = ANY ((SELECT near FROM counted)::uuid[]) AND user_id = {account}
+        ORDER BY {order} LIMIT {limit}::int OFFSET {skip}::int)
+    ELSE ARRAY(
+        SELECT memory_id FROM search_texts l WHERE vector @@ {found}::text::tsquery AND {where}
+        ORDER BY {order} LIMIT {limit}::int OFFSET {skip}::int) END AS ids
+FROM counted
 """
 # Where words stand is not in the index: what is looked at for it has to be bounded.
 _ORDERED_HITS = f"""
@@ -90,8 +115,10 @@ async def list_page(pool: asyncpg.Pool, account_id: UUID, query: ListMemories) -
         return f"${len(values)}"
 
     direction = query.sort_order.upper()
+    account = value(account_id)
     parts = {
-        "where": _where(query, value(account_id), value),
+        "account": account,
+        "where": _where(query, account, value),
         "order": f"{_SORTS[query.sort_by].format(direction)}, memory_id {direction}",
         "limit": value(query.limit),
         "skip": value((query.page - 1) * query.limit),
@@ -105,11 +132,17 @@ async def list_page(pool: asyncpg.Pool, account_id: UUID, query: ListMemories) -
         ordered = terms.ordered() if terms else None
         parts["key"] = _SORTS[query.sort_by].split()[0]
         parts["found"] = value(found)
-        if ordered is not None:
-            parts["ordered"] = value(ordered)
-        hits = _HITS if ordered is None else _ORDERED_HITS
-        parts["hits"] = hits.format(**parts)
         statement = _FOUND_PAGE
+        if ordered is not None:
+            parts["hits"] = _ORDERED_HITS.format(**parts, ordered=value(ordered))
+        elif query.sort_by in _TIMES and not query.trashed and query.page * query.limit <= NEAR:
+            downwards = query.sort_order == "desc"
+            parts["nearer"] = ">=" if downwards else "<="
+            parts["farthest"] = "'-infinity'" if downwards else "'infinity'"
+            parts["factor"] = str(NEAR_FACTOR)
+            statement = _NEAR_PAGE
+        else:
+            parts["hits"] = _HITS.format(**parts)
     row = await pool.fetchrow(statement.format(**parts), *values)
     assert row is not None
     return Listed(row["ids"], row["total"])

@@ -22,8 +22,8 @@ from storage.highlights import Highlighter
 from storage.memories import MemoryRows
 from storage.terms import KINDS, Query, read
 
-NEWEST, STRONG = 500, 200
-MANY, WINDOW = 10_000, 2000
+NEWEST, STRONG = 300, 100
+MANY, WINDOW = 10_000, 1000
 _THREAD = 2000  # messages of a memory, the newest, among which one to show is looked for
 _SHOWN = 20  # of these, which are read word by word
 _MESSAGE = 1000  # characters of a message that are read
@@ -58,17 +58,14 @@ WITH counted AS MATERIALIZED (
     SELECT * FROM newest UNION ALL
     SELECT * FROM strong WHERE memory_id NOT IN (SELECT memory_id FROM newest)
 ), ranked AS MATERIALIZED (
-    SELECT c.memory_id, c.updated_at,
-        round(({_LEAST} + coalesce(ts_rank({_WEIGHTS}, v.words, $4::text::tsquery), 0))::numeric, 3)
-            ::float8 AS score,
-        v.words @@ $5::text::tsquery AS in_messages, v.words @@ $6::text::tsquery AS in_files
-    -- The vector lies outside its row: it is read once, however often it is looked at.
-    FROM candidates c, LATERAL (SELECT c.vector || ''::tsvector AS words OFFSET 0) AS v
-    WHERE $7::text IS NULL OR v.words @@ $7::text::tsquery
+    SELECT c.*, round(({_LEAST} + coalesce(
+            ts_rank({_WEIGHTS}, vector, $4::text::tsquery), 0))::numeric, 3)::float8 AS score
+    FROM candidates c WHERE $7::text IS NULL OR vector @@ $7::text::tsquery
 ), page AS MATERIALIZED (
     SELECT * FROM ranked ORDER BY score DESC, updated_at DESC, memory_id LIMIT $8 OFFSET $9
 )
-SELECT n.*, p.memory_id, p.score, p.in_messages, p.in_files
+SELECT n.*, p.memory_id, p.score, p.vector @@ $5::text::tsquery AS in_messages,
+    p.vector @@ $6::text::tsquery AS in_files
 FROM (SELECT (SELECT found FROM counted) AS found, (SELECT count(*) FROM ranked) AS ranked) AS n
     LEFT JOIN page p ON true
 ORDER BY p.score DESC, p.updated_at DESC, p.memory_id
@@ -140,13 +137,12 @@ class SearchRows:
     async def _rows(
         self, account_id: UUID, query: Query, request: SearchQuery
     ) -> Sequence[asyncpg.Record]:
-        found, strong = query.found(request.tags), query.strong()
         category = [] if request.category_id is None else [request.category_id]
         return await self._pool.fetch(
             _SEARCH.format(within=_CATEGORY if category else ""),
             account_id,
-            found,
-            strong and f"{found} & {strong}",
+            query.found(request.tags),
+            query.strong(request.tags),
             query.any_of("memory"),
             query.any_of("message"),
             query.any_of("file"),

@@ -52,19 +52,24 @@ class Query:
         self.parts = [part for term in terms if term.wanted for part in term.parts]
 
     def found(self, tags: Sequence[str] = ()) -> str:
-        """What the index answers by itself: the wanted words are there, in whatever order, and
-        no single word that is not wanted."""
-        clauses = [self._there(part, self._kinds) for part in self.parts]
-        for term in self._terms:
-            if not (term.wanted or term.phrase):
-                clauses.append(f"!{self._there(term.parts[0], tuple(KINDS))}")
-        return " & ".join([*clauses, *(self._lexeme(exactly(tag)) for tag in tags)])
+        """What the index answers by itself: the wanted words are there, in whatever order, no
+        single word that is not wanted, and all the tags."""
+        wanted = [self._there(part, self._kinds) for part in self.parts]
+        return " & ".join([*wanted, *self._limits(tags)])
 
-    def strong(self) -> str | None:
-        """The wanted words are in title and tags. None where these are not looked at."""
+    def strong(self, tags: Sequence[str] = ()) -> str | None:
+        """The same, with the wanted words in title and tags. None where these are not looked at."""
         if "memory" not in self._kinds:
             return None
-        return " & ".join(self._lexeme(STRONG + part.word, part.begins) for part in self.parts)
+        wanted = [self._lexeme(STRONG + part.word, part.begins) for part in self.parts]
+        return " & ".join([*wanted, *self._limits(tags)])
+
+    def _limits(self, tags: Sequence[str]) -> Iterator[str]:
+        for term in self._terms:
+            if not (term.wanted or term.phrase):
+                yield f"!{self._there(term.parts[0], tuple(KINDS))}"
+        for tag in tags:
+            yield self._lexeme(exactly(tag))
 
     def ordered(self) -> str | None:
         """What the index cannot answer: words in their order. None if nothing of it is asked."""
