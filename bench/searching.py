@@ -1,8 +1,9 @@
 """`python -m bench.searching`: lists and searches of an account with very many memories.
 
 Two accounts of the same size in one database, their memories written in turns, as the server's
-settings have PostgreSQL. Asks through the server's own classes and its pool, one after another;
-writes nothing but its report.
+settings have PostgreSQL. Asks through the server's own classes and its pool, one after another, and
+tells the CPU time beside the latencies, which other work on the machine changes less. Its database
+is gone in the end.
 """
 
 import argparse
@@ -15,14 +16,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from random import Random
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
 import uvloop
 
-from bench.parts import local_postgres
+from bench.parts import local_postgres, postgres_cpu
 from bench.server import new_directory
 from bench.table import head, milliseconds, percentile, row
 from protocol.lexemes import lexemes_of
@@ -80,36 +81,51 @@ async def _report(count: int) -> str:
             started = time.perf_counter()
             person, _ = await _fill(pool, language, count)
             print(f"filled in {time.perf_counter() - started:.0f} s", file=sys.stderr)
-            rounds = [await _round(pool, person, language, count) for _ in range(ROUNDS)]
+            rounds = [await ask_all(pool, person, language, count) for _ in range(ROUNDS)]
             sizes = await _sizes(pool)
             writes = await _writes(pool, person, language)
-    table = head("question", "found", "p50", "p95")
-    for name, found, _, _ in rounds[0]:
-        same = [each for figures in rounds for each in figures if each[0] == name]
-        table += row(
-            name,
-            f"{found:,}",
-            milliseconds(median(each[2] for each in same)),
-            milliseconds(median(each[3] for each in same)),
-        )
-    return f"{table}\n{sizes}\n\n{writes}"
+    return f"{table_of(rounds)}\n{sizes}\n\n{writes}"
 
 
-async def _round(
+def table_of(rounds: Sequence[Sequence["Figures"]]) -> str:
+    """The medians of the rounds."""
+    table = head("question", "found", "p50", "p95", "CPU, PostgreSQL", "CPU, server")
+    for same in zip(*rounds, strict=True):
+        numbers = zip(*(figures[2:] for figures in same), strict=True)
+        cells = (milliseconds(median(each)) for each in numbers)
+        table += row(same[0].name, f"{same[0].found:,}", *cells)
+    return table
+
+
+class Figures(NamedTuple):
+    """A question's in one round; times are in seconds, those of CPU for each time it was asked."""
+
+    name: str
+    found: int
+    p50: float
+    p95: float
+    postgres: float
+    server: float
+
+
+async def ask_all(
     pool: asyncpg.Pool, person: UUID, language: Language, count: int
-) -> list[tuple[str, int, float, float]]:
-    figures = []
+) -> list[Figures]:
+    """One round of all questions."""
+    rounds = []
     for name, ask in _questions(pool, person, language, count):
         found = await ask()
         taken = []
+        postgres, server = postgres_cpu(), time.process_time()
         for _ in range(REPEATS):
             started = time.perf_counter()
             await ask()
             taken.append(time.perf_counter() - started)
+        used = (postgres_cpu() - postgres) / REPEATS, (time.process_time() - server) / REPEATS
         taken.sort()
-        figures.append((name, found, percentile(taken, 0.5), percentile(taken, 0.95)))
-        print(f"{name}: {found:,} in {milliseconds(figures[-1][2])}", file=sys.stderr)
-    return figures
+        rounds.append(Figures(name, found, percentile(taken, 0.5), percentile(taken, 0.95), *used))
+        print(f"{name}: {found:,} in {milliseconds(rounds[-1].p50)}", file=sys.stderr)
+    return rounds
 
 
 def _questions(

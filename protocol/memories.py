@@ -28,7 +28,8 @@ class Memory(Body, frozen=True):
 
     `content` carries the body under `text`, beside whatever else the app keeps there. Category,
     favourite and archived are the member's own. `epoch` and `offset` say how far the document's
-    log goes; the other fields follow it within moments.
+    log goes; the other fields follow it within moments. `deletedAt` is there while the memory is
+    in the trash.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Memory(Body, frozen=True):
     offset: int
     created_at: Timestamp
     updated_at: Timestamp
+    deleted_at: Timestamp | None = None
 
 
 class CreateMemory(Body, frozen=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, memories, search
+from protocol import accounts, bulk, categories, documents, feed, memories, search, trash
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -95,7 +95,63 @@ MEMORIES_DELETE = Operation(
     memories.DeleteMemory,
     memories.DeletedMemory,
     Permission.DELETE_MEMORIES,
-    "Delete a memory for all its members.",
+    "Move a memory to the trash, for all its members. Its owner may restore it for a time.",
+)
+MEMORIES_RESTORE = Operation(
+    "memories.restore",
+    trash.RestoreMemory,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Take a memory out of the trash, for all its members.",
+)
+MEMORIES_PURGE = Operation(
+    "memories.purge",
+    trash.PurgeMemory,
+    trash.PurgedMemory,
+    Permission.DELETE_MEMORIES,
+    "Delete a memory that is in the trash for good, with its thread, files and history.",
+)
+MEMORIES_BULK = Operation(
+    "memories.bulk",
+    bulk.BulkMemories,
+    bulk.BulkResults,
+    Permission.WRITE_MEMORIES,
+    "Do one thing to many memories. Each stands alone: one that fails costs the others nothing.",
+)
+CATEGORIES_LIST = Operation(
+    "categories.list",
+    Empty,
+    categories.Categories,
+    Permission.READ_MEMORIES,
+    "The account's categories, in order.",
+)
+CATEGORIES_CREATE = Operation(
+    "categories.create",
+    categories.CreateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Create a category. Repeated with the same id and account it answers the first one's.",
+)
+CATEGORIES_UPDATE = Operation(
+    "categories.update",
+    categories.UpdateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Change a category.",
+)
+CATEGORIES_REORDER = Operation(
+    "categories.reorder",
+    categories.ReorderCategories,
+    categories.Categories,
+    Permission.WRITE_MEMORIES,
+    "Put the categories in another order; all are answered.",
+)
+CATEGORIES_DELETE = Operation(
+    "categories.delete",
+    categories.DeleteCategory,
+    categories.DeletedCategory,
+    Permission.WRITE_MEMORIES,
+    "Delete a category. The memories in it stay, without one.",
 )
 SEARCH_QUERY = Operation(
     "search.query",
@@ -129,6 +185,14 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    MEMORIES_RESTORE,
+    MEMORIES_PURGE,
+    MEMORIES_BULK,
+    CATEGORIES_LIST,
+    CATEGORIES_CREATE,
+    CATEGORIES_UPDATE,
+    CATEGORIES_REORDER,
+    CATEGORIES_DELETE,
     SEARCH_QUERY,
     SESSION_RENEW,
     ACCOUNT_ME,

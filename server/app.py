@@ -46,6 +46,7 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.keys import SigningKey, SigningKeys
@@ -54,8 +55,11 @@ from storage.postgres import migrate
 from storage.redis import RedisBroker
 from storage.search import SearchRows
 from storage.texts import TextRows
+from storage.trash import TrashRows
 from storage.updates import UpdateLog
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
 from sync.feed import Feed, Notices, session_topic
 from sync.hub import Hub
@@ -65,6 +69,7 @@ from sync.memories import Memories
 from sync.projection import Projector
 from sync.search import Search
 from sync.tasks import Tasks
+from sync.trash import Trash
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -121,7 +126,7 @@ class App:
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, end_session)
 
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
@@ -129,6 +134,7 @@ class App:
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
+            indexer = Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks)
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
             hub = Hub(
                 log,
@@ -140,6 +146,18 @@ class App:
                 on_close=(compactor.let_go,),
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
+            )
 
             roster = Roster(broker, accounts, feed)
             watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
@@ -150,6 +168,9 @@ class App:
                 documents=Documents(hub, log, tokens),
                 memories=memories,
                 search=Search(SearchRows(pool, memory_rows)),
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
                 feed=Feed(feed),
                 sessions=Sessions(auth),
             )
@@ -161,11 +182,10 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks).start()
-            compactor.start()
-            for part in (sockets, roster, watch):
-                tasks.start(part.run())
+            for part in (projector, indexer, compactor, trash):
+                part.start()
+            for lasting in (sockets, roster, watch):
+                tasks.start(lasting.run())
 
             routes = [
                 *rest.routes(auth, tokens),
@@ -194,6 +214,9 @@ def _dispatcher(
     documents: Documents,
     memories: Memories,
     search: Search,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
     feed: Feed,
     sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
@@ -209,6 +232,14 @@ def _dispatcher(
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
         Binding(operations.SEARCH_QUERY, search.query),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )

@@ -66,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
 
+    trash_retention_seconds: float = 30 * 86400.0
+    """TRASH_RETENTION: how long a deleted memory can be restored; then it is purged."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings that `environ` asks for.
@@ -88,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+            "TRASH_RETENTION": ("trash_retention_seconds", _duration),
         }
         fields = {
             field: parse(name, given[name])

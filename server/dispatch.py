@@ -12,7 +12,7 @@ import structlog
 from protocol.errors import ErrorCode, MemoError
 from protocol.frames import Error, ErrorBody, Reply, Request
 from protocol.log import Author
-from protocol.operations import Operation
+from protocol.operations import Operation, Permission
 from protocol.records import Body
 from server.metrics import Metrics
 from server.rest import invalid_request
@@ -38,6 +38,10 @@ class Call:
         self.principal = principal
         self.author = author
         self.connection = connection
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return self.principal.permissions
 
 
 class Encoded(Generic[Res]):

@@ -157,6 +157,11 @@ class Metrics:
             buckets=tuple(4**power for power in range(4, 14)),
             registry=registry,
         )
+        self.purges = Counter(
+            "memo_purges",
+            "Memories removed from the trash for good, by request or after their time.",
+            registry=registry,
+        )
 
     def routes(self) -> list[BaseRoute]:
         """`GET /metrics`, as Prometheus text or OpenMetrics, whichever is asked for."""

@@ -64,6 +64,9 @@ class MetricsObserver:
         self._metrics.snapshot_bytes.observe(size)
         logger.debug("snapshot written", document=str(document_id), bytes=size)
 
+    def purged(self, memories: int) -> None:
+        self._metrics.purges.inc(memories)
+
     def heard(self, what: str) -> None:
         self._metrics.announcements.labels(what).inc()
 

@@ -11,6 +11,7 @@ import msgspec
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import timestamp
+from storage.postgres import Connection
 
 REFRESH_LIFETIME = timedelta(days=7)
 
@@ -189,8 +190,7 @@ class Accounts:
 
     async def user(self, user_id: UUID) -> User | None:
         """The account as its owner sees it."""
-        row = await self._pool.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
-        return None if row is None else _read_user(row)
+        return await read_account(self._pool, user_id)
 
     async def users(self, limit: int) -> Sequence[User]:
         """At most `limit` accounts, oldest first."""
@@ -276,6 +276,12 @@ class Accounts:
                 return _read_user(row), []
             ended = await connection.fetch(_END_ALL, row["id"], "account disabled")
             return _read_user(row), [session["id"] for session in ended]
+
+
+async def read_account(connection: Connection | asyncpg.Pool, user_id: UUID) -> User | None:
+    """The account as its owner sees it."""
+    row = await connection.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
+    return None if row is None else _read_user(row)
 
 
 def _read_user(row: asyncpg.Record) -> User:

@@ -1,10 +1,10 @@
 """Search over what an account may read: PostgreSQL finds and ranks, highlights are cut here.
 
-The index tells how many memories have the words (`search_texts`, migration 0008). Which of them fit
-best is worked out for some: the `NEWEST` that changed last, and the `STRONG` last ones of those
-that have all the words in title and tags. Where more than `MANY` have the words, the former are
-taken from the account's `WINDOW` newest memories. So a word that is everywhere costs little more
-than its count.
+The index tells how many memories have the words (`search_texts`, migration 0008), up to `MANY`.
+Which of them fit best is worked out for some: the `NEWEST` that changed last, and the `STRONG` last
+ones of those that have all the words in title and tags. Where more than `MANY` have the words, the
+former are looked for among the account's `WINDOW` newest memories first, and are taken from there
+if `ENOUGH` of these have them. So a word that is everywhere costs little more than one that is not.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from storage.memories import MemoryRows
 from storage.terms import KINDS, Query, read
 
 NEWEST, STRONG = 300, 100
-MANY, WINDOW = 10_000, 1000
+MANY, WINDOW, ENOUGH = 10_000, 600, 100
 _THREAD = 2000  # messages of a memory, the newest, among which one to show is looked for
 _SHOWN = 20  # of these, which are read word by word
 _MESSAGE = 1000  # characters of a message that are read
@@ -36,23 +36,29 @@ _LEAST = 0.01
 _HAS = "s.vector @@ $2::text::tsquery AND s.user_id = $1 AND s.deleted_at IS NULL {within}"
 _SEARCH = f"""
 WITH counted AS MATERIALIZED (
-    SELECT count(*) AS found,
-        array_agg(s.memory_id) FILTER (WHERE s.updated_at >= coalesce((
-            SELECT updated_at FROM listings WHERE user_id = $1 AND deleted_at IS NULL
-            ORDER BY updated_at DESC OFFSET {WINDOW} LIMIT 1), '-infinity')) AS recent
-    FROM search_texts s WHERE {_HAS}
+    SELECT count(*) AS found FROM (
+        SELECT FROM search_texts s WHERE {_HAS} LIMIT $10::int + 1) AS found
+), recent AS MATERIALIZED (
+    -- One by one: the index would find all the others as well.
+    SELECT s.* FROM (
+        SELECT memory_id FROM listings WHERE user_id = $1 AND deleted_at IS NULL
+            AND (SELECT found FROM counted) > $10::int
+        ORDER BY updated_at DESC LIMIT {WINDOW}
+    ) AS l, LATERAL (
+        SELECT s.* FROM search_texts s
+        WHERE s.memory_id = l.memory_id AND s.user_id = $1 OFFSET 0
+    ) AS s WHERE {_HAS}
 ), newest AS MATERIALIZED (
     SELECT * FROM (
-        SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
-        WHERE {_HAS} AND (SELECT found FROM counted) <= {MANY}
+        SELECT memory_id, updated_at, vector FROM recent
+        WHERE (SELECT count(*) FROM recent) >= {ENOUGH}
         UNION ALL
         SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
-        WHERE s.memory_id = ANY ((SELECT recent FROM counted)::uuid[]) AND s.user_id = $1
-            AND (SELECT found FROM counted) > {MANY}
+        WHERE {_HAS} AND (SELECT count(*) FROM recent) < {ENOUGH}
     ) AS either ORDER BY updated_at DESC LIMIT {NEWEST}
 ), strong AS MATERIALIZED (
     SELECT s.memory_id, s.updated_at, s.vector FROM search_texts s
-    WHERE {_HAS.replace("$2", "$3")} AND (SELECT found FROM counted) > {NEWEST}
+    WHERE {_HAS.replace("$2", "$3")} AND (SELECT found FROM counted) > least({NEWEST}, $10::int)
     ORDER BY s.updated_at DESC LIMIT {STRONG}
 ), candidates AS (
     SELECT * FROM newest UNION ALL
@@ -70,7 +76,7 @@ FROM (SELECT (SELECT found FROM counted) AS found, (SELECT count(*) FROM ranked)
     LEFT JOIN page p ON true
 ORDER BY p.score DESC, p.updated_at DESC, p.memory_id
 """
-_CATEGORY = "AND s.category_id = $10"
+_CATEGORY = "AND s.category_id = $11"
 
 # Those that plainly have one of the words come first; accents may hide that from PostgreSQL.
 _MESSAGES = f"""
@@ -93,11 +99,13 @@ _Texts = Mapping[UUID, Sequence[tuple[UUID, str]]]
 
 
 class SearchRows:
-    """Finds memories by their words. `memories` reads those of a page."""
+    """Finds memories by their words. `memories` reads those of a page; up to `many` that are found
+    are counted."""
 
-    def __init__(self, pool: asyncpg.Pool, memories: MemoryRows) -> None:
+    def __init__(self, pool: asyncpg.Pool, memories: MemoryRows, *, many: int = MANY) -> None:
         self._pool = pool
         self._memories = memories
+        self._many = many
 
     async def query(self, account_id: UUID, request: SearchQuery) -> SearchPage:
         """The page of results that is asked for.
@@ -128,8 +136,8 @@ class SearchRows:
         complete = query.ordered() is None
         return SearchPage(
             results=results,
-            total=found if complete else ranked,
-            total_is_lower_bound=not complete and found > NEWEST,
+            total=min(found, self._many) if complete else ranked,
+            total_is_lower_bound=found > (self._many if complete else NEWEST),
             more=request.offset + len(hits) < ranked,
             took=round((time.perf_counter() - started) * 1000, 1),
         )
@@ -149,6 +157,7 @@ class SearchRows:
             query.ordered(),
             request.limit,
             request.offset,
+            self._many,
             *category,
         )
 

@@ -194,10 +194,11 @@ class UpdateLog:
         return outcomes
 
     async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
+        # The lock: a document that is being purged must not leave a snapshot behind.
         status = await self._pool.execute(
             """
             INSERT INTO document_snapshots (document_id, log_offset, payload, state)
-            SELECT id, $2, $3, $4 FROM documents WHERE id = $1 AND head >= $2
+            SELECT id, $2, $3, $4 FROM documents WHERE id = $1 AND head >= $2 FOR KEY SHARE
             ON CONFLICT (document_id) DO UPDATE
             SET log_offset = excluded.log_offset, payload = excluded.payload,
                 state = excluded.state, created_at = now()

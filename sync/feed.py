@@ -49,9 +49,9 @@ class Notices:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
-        """A memory that these accounts follow has changed. The message is encoded once, as the
-        devices will read it."""
+    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None = None) -> None:
+        """Something that these accounts follow has changed: this memory, or whatever it is. The
+        message is encoded once, as the devices will read it."""
         message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))
         for account_id in accounts:
             self._broker.publish(account_topic(account_id), message)

@@ -190,6 +190,8 @@ class Observer(Protocol):
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
 
+    def purged(self, memories: int) -> None: ...
+
     def heard(self, what: str) -> None:
         """An announcement of another node: its commit was the next, early or a duplicate; or it
         was malformed."""

@@ -9,6 +9,7 @@ from protocol.schema.shapes import FrameShape, Struct, plain
 
 _MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
 _USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
+_CATEGORY = "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16"
 _CURSOR = "3f6c2a9d.184467"
 _EMPTY_UPDATE = "AAA="
 
@@ -20,7 +21,7 @@ _SAMPLES: Mapping[str, Any] = {
     "userId": _USER,
     "User.id": _USER,
     "sessionId": "0192f0be-5c21-7d08-b6f4-2e7a9c1d3b58",
-    "categoryId": "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16",
+    "categoryId": _CATEGORY,
     "epoch": "5b0f9c1e-3d7a-4e62-8f14-9a6c2b7d0e35",
     "offset": 42,
     "OpenDocument.offset": 41,
@@ -37,6 +38,19 @@ _SAMPLES: Mapping[str, Any] = {
     "content": {"text": "Pastéis, then the tram."},
     "tags": ["travel", "lisbon"],
     "metadata": {"source": "phone"},
+    "Category.id": _CATEGORY,
+    "Category.name": "Travel",
+    "CreateCategory.id": _CATEGORY,
+    "CreateCategory.name": "Travel",
+    "UpdateCategory.id": _CATEGORY,
+    "UpdateCategory.name": "Trips",
+    "ReorderCategories.ids": [_CATEGORY, "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b11"],
+    "DeleteCategory.id": _CATEGORY,
+    "DeletedCategory.id": _CATEGORY,
+    "Category.description": None,
+    "icon": "plane",
+    "color": "#06B6D4",
+    "action": "categorize",
     "isFavorite": True,
     "privacyLevel": "private",
     "role": "owner",
@@ -59,6 +73,7 @@ _SAMPLES: Mapping[str, Any] = {
     "after": _CURSOR,
     "cursor": _CURSOR,
     "deletedAt": "2026-02-01T09:00:00.000Z",
+    "purgedAt": "2026-03-03T09:00:00.000Z",
     "expiresAt": "2026-01-31T08:45:00.000Z",
     "token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
     "accessToken": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
@@ -93,8 +108,19 @@ _SAMPLES: Mapping[str, Any] = {
 }
 
 # The example of an error is a refused request, which names no update; that of an opened document
-# is one the device has seen before.
-_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot"})
+# is one the device has seen before; a memory is not in the trash.
+_LEFT_OUT = frozenset(
+    {
+        "ErrorBody.channel",
+        "ErrorBody.clientSeq",
+        "OpenedDocument.snapshot",
+        "Memory.deletedAt",
+        "CreateCategory.description",
+        "UpdateCategory.description",
+        "UpdateCategory.icon",
+        "UpdateCategory.color",
+    }
+)
 
 
 def example(struct: Struct) -> dict[str, Any]:

@@ -93,6 +93,25 @@ def overview() -> Section:
                         " cursor and gets what changed since, however long that was. An item may"
                         " come twice, and none is left out. With `reset` it starts from nothing."
                     ),
+                    Paragraph(
+                        "Items are of memories, categories, files and the account itself: their"
+                        " `kind` says which. Pass over an item whose kind is new to you."
+                    ),
+                ),
+            ),
+            Section(
+                "The trash",
+                (
+                    Paragraph(
+                        "A deleted memory goes to the trash: its channels end, the feed says"
+                        " `deleted`, calls and edits get `gone`. For 30 days, unless the operator"
+                        " chose otherwise, its owner may take it back by"
+                        " [memories.restore](#memoriesrestore); the `details` of a `gone` from"
+                        " [memories.get](#memoriesget) say until when. It is then as it was, and"
+                        " the feed shows it again; open its document anew. After that time, or by"
+                        " [memories.purge](#memoriespurge), it is gone for good, and so is its id:"
+                        " a create with it gets `gone`."
+                    ),
                 ),
             ),
         ),

@@ -17,6 +17,7 @@ def test_nothing_set_serves_one_person_on_this_machine() -> None:
     assert settings.database_url is None
     assert settings.url == "http://127.0.0.1:8000"
     assert settings.update_retention_seconds == 7 * 24 * 3600
+    assert settings.trash_retention_seconds == 30 * 24 * 3600
 
 
 def test_empty_and_unknown_variables_are_as_if_unset() -> None:
@@ -38,6 +39,7 @@ def test_each_variable_reaches_its_field() -> None:
             "CORS_ORIGINS": "https://a.example.com, http://localhost:5173",
             "TRUSTED_PROXIES": "10.0.0.0/8,::1",
             "UPDATE_RETENTION": "36h",
+            "TRASH_RETENTION": "90d",
         }
     ) == Settings(
         host="0.0.0.0",
@@ -51,6 +53,7 @@ def test_each_variable_reaches_its_field() -> None:
         cors_origins=("https://a.example.com", "http://localhost:5173"),
         trusted_proxies=("10.0.0.0/8", "::1"),
         update_retention_seconds=36 * 3600.0,
+        trash_retention_seconds=90 * 86400.0,
     )
 
 
@@ -82,6 +85,7 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("TRUSTED_PROXIES", "10.0.0.0/33", "IP addresses or networks"),
         ("UPDATE_RETENTION", "7", "like 7d"),
         ("UPDATE_RETENTION", "-1d", "like 7d"),
+        ("TRASH_RETENTION", "a month", "like 7d"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_accepted(

@@ -13,7 +13,7 @@ from protocol.log import Author
 from protocol.memories import ListMemories, Memory
 from protocol.search import Highlight, SearchPage, SearchQuery
 from storage.memories import MemoryRows
-from storage.search import NEWEST, SearchRows
+from storage.search import NEWEST, WINDOW, SearchRows
 from storage.texts import TextRows
 from tests.rows import add_member, add_person, delete_memory
 from tests.storage.test_memories import add_category, create, holding, message
@@ -283,15 +283,13 @@ async def test_pages_do_not_overlap_and_end(stage: Stage) -> None:
     assert seen == [f"apple {number}" for number in reversed(range(7))]
 
 
-async def test_what_is_very_common_is_counted_whole_and_the_titles_still_come_first(
-    stage: Stage,
-) -> None:
-    await stage.add("Apple")
-    words = lexemes_of(holding(**body("apple pie")))
+async def add_many(stage: Stage, count: int, words: str, age: str = "0") -> None:
+    """Memories of the owner's by their rows alone."""
     await stage.pool.execute(
         """
         WITH m AS (
-            INSERT INTO memories (id, user_id) SELECT gen_random_uuid(), $1
+            INSERT INTO memories (id, user_id, updated_at)
+            SELECT gen_random_uuid(), $1, now() - $4::text::interval
             FROM generate_series(1, $2::int) RETURNING *
         ), d AS (
             INSERT INTO documents (id, owner_id) SELECT id, user_id FROM m
@@ -300,13 +298,21 @@ async def test_what_is_very_common_is_counted_whole_and_the_titles_still_come_fi
         )
         INSERT INTO search_texts (memory_id, user_id, created_at, updated_at, is_favorite,
             is_archived, log_offset, digest, vector)
-        SELECT id, $1, now(), now(), false, false, 0, md5('')::uuid,
+        SELECT id, $1, now(), updated_at, false, false, 0, md5('')::uuid,
             replace($3, '''~', '''' || right($1::text, 8))::tsvector FROM m
         """,
         stage.owner.account_id,
-        NEWEST + 10,
+        count,
         words,
+        age,
     )
+
+
+async def test_what_is_very_common_is_counted_and_the_titles_still_come_first(
+    stage: Stage,
+) -> None:
+    await stage.add("Apple")
+    await add_many(stage, NEWEST + 10, lexemes_of(holding(**body("apple pie"))))
     page = await stage.page("apple", limit=2)
     assert (page.total, page.total_is_lower_bound, page.more) == (NEWEST + 11, False, True)
     assert page.results[0].memory.title == "Apple"
@@ -314,6 +320,19 @@ async def test_what_is_very_common_is_counted_whole_and_the_titles_still_come_fi
     assert (phrase.total, phrase.total_is_lower_bound) == (NEWEST, True)
     last = await stage.page("apple", limit=2, offset=NEWEST)
     assert (len(last.results), last.more) == (1, False)
+
+
+async def test_of_too_many_to_count_the_newest_and_the_titles_are_shown(stage: Stage) -> None:
+    await stage.add("Apple")
+    await add_many(stage, 20, lexemes_of(holding(tags=["old"], **body("apple"))), age="1 day")
+    await add_many(stage, WINDOW, lexemes_of(holding(**body("apple"))))
+    stage.search = SearchRows(stage.pool, stage.rows, many=15)
+    page = await stage.page("apple", limit=50)
+    assert (page.total, page.total_is_lower_bound, page.more) == (15, True, True)
+    assert [result.memory.title for result in page.results[:2]] == ["Apple", None]
+    # None of the newest has the tag: those that have it are found all the same.
+    old = await stage.page("apple", limit=50, tags=["old"])
+    assert (len(old.results), old.total, old.more) == (20, 15, False)
 
 
 async def test_lists_search_in_the_same_words_and_count_exactly(stage: Stage) -> None:

@@ -176,6 +176,9 @@ class Watcher:
     def compacted(self, document_id: UUID, size: int) -> None:
         self._count("compacted")
 
+    def purged(self, memories: int) -> None:
+        self._count("purged", memories)
+
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
 

@@ -45,8 +45,8 @@ export interface DocumentToken {
 
 /**
  * `after` is a cursor of an earlier answer or of the welcome; without it all is sent. With `brief`,
- * items say where a memory's document stands and leave out what it holds: for devices that keep the
- * documents, and open those that are behind.
+ * items of memories say where the document stands and leave out what it holds: for devices that
+ * keep the documents, and open those that are behind.
  */
 export interface GetChanges {
   /** At most 200 characters. */
@@ -59,7 +59,7 @@ export interface GetChanges {
 
 /**
  * With `more`, ask again from `cursor` at once. With `reset`, forget what is known first: these
- * items are the start of everything.
+ * items are the start of everything. A cursor that was not used for half a year may be answered so.
  */
 export interface Changes {
   items: Change[];
@@ -71,11 +71,15 @@ export interface Changes {
 }
 
 /**
- * `memory` is there unless it was deleted or the account is no longer a member. In a `brief` answer
- * the fields behind it stand in its place: what they lack is as their defaults say.
+ * Something that the account follows, as it is now: one of `memory`, `category` and `user`, as
+ * `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
+ * account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again. In a
+ * `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack is as
+ * their defaults say.
  */
 export interface Change {
-  kind: "memory";
+  /** `memory`, `category`, `file` or `account`. Pass over what you do not know.. */
+  kind: string;
   id: string;
   /** Default: `false`. */
   deleted?: boolean;
@@ -89,12 +93,15 @@ export interface Change {
   isFavorite?: boolean;
   /** Default: `false`. */
   isArchived?: boolean;
+  category?: Category;
+  user?: User;
 }
 
 /**
  * A memory as one member sees it. `content` carries the body under `text`, beside whatever else the
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
- * how far the document's log goes; the other fields follow it within moments.
+ * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
+ * while the memory is in the trash.
  */
 export interface Memory {
   id: string;
@@ -111,6 +118,50 @@ export interface Memory {
   role: "commenter" | "editor" | "owner" | "viewer";
   epoch: string;
   offset: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+  /** RFC 3339, in UTC. */
+  deletedAt?: string | null;
+}
+
+/**
+ * A category of one account. `icon` is a name that the app knows. Those with `isDefault` were made
+ * with the account; they may be changed and deleted like any other. Lists are sorted by
+ * `sortOrder`, which need not be without gaps.
+ */
+export interface Category {
+  id: string;
+  name: string;
+  description: string | null;
+  icon: string | null;
+  color: string | null;
+  isDefault: boolean;
+  sortOrder: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+}
+
+/** An account as its owner sees it. */
+export interface User {
+  id: string;
+  email: string;
+  username: string | null;
+  firstName: string | null;
+  lastName: string | null;
+  avatarUrl: string | null;
+  phoneNumber: string | null;
+  timezone: string;
+  language: string;
+  themePreference: string;
+  role: string;
+  isVerified: boolean;
+  isActive: boolean;
+  /** RFC 3339, in UTC. */
+  lastLoginAt: string | null;
   /** RFC 3339, in UTC. */
   createdAt: string;
   /** RFC 3339, in UTC. */
@@ -221,6 +272,108 @@ export interface DeletedMemory {
   deletedAt: string;
 }
 
+export interface RestoreMemory {
+  id: string;
+}
+
+export interface PurgeMemory {
+  id: string;
+}
+
+export interface PurgedMemory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  purgedAt: string;
+}
+
+/**
+ * `categoryId` goes with `categorize`; without it the memories have no category afterwards.
+ * `delete` and `purge` need the right `delete:memories`.
+ */
+export interface BulkMemories {
+  /** 1 to 100 items. */
+  ids: string[];
+  action: "archive" | "categorize" | "delete" | "favorite" | "purge" | "restore" | "unarchive" | "unfavorite";
+  categoryId?: string | null;
+}
+
+/** One for each id, in the order of the request; an id that was given twice comes once. */
+export interface BulkResults {
+  results: BulkResult[];
+}
+
+/** `error` is there when this one was not done. */
+export interface BulkResult {
+  id: string;
+  error?: Refusal;
+}
+
+/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
+export interface Refusal {
+  code: string;
+  message: string;
+  details?: Record<string, unknown>;
+}
+
+/** All of them, in order. */
+export interface Categories {
+  categories: Category[];
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. Without `sortOrder` it comes last.
+ * An account may have 500.
+ */
+export interface CreateCategory {
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+  /** 0 to 1,000,000. */
+  sortOrder?: number | null;
+}
+
+export interface OneCategory {
+  category: Category;
+}
+
+/** Fields left out stay as they are; `null` clears one. */
+export interface UpdateCategory {
+  id: string;
+  /** 1 to 100 characters. */
+  name?: string;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+}
+
+/**
+ * `ids` in their new order. Categories that are left out follow in their old one; ids that are none
+ * of the account's categories, perhaps not any more, are passed over.
+ */
+export interface ReorderCategories {
+  /** At most 500 items. */
+  ids: string[];
+}
+
+export interface DeleteCategory {
+  id: string;
+}
+
+export interface DeletedCategory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
 /**
  * All words of `query` must be there, the last also as the beginning of one. Words in double quotes
  * must follow one another; one behind a `-` must not be there. Case, accents and compatibility
@@ -293,30 +446,10 @@ export interface Me {
   permissions: string[];
 }
 
-/** An account as its owner sees it. */
-export interface User {
-  id: string;
-  email: string;
-  username: string | null;
-  firstName: string | null;
-  lastName: string | null;
-  avatarUrl: string | null;
-  phoneNumber: string | null;
-  timezone: string;
-  language: string;
-  themePreference: string;
-  role: string;
-  isVerified: boolean;
-  isActive: boolean;
-  /** RFC 3339, in UTC. */
-  lastLoginAt: string | null;
-  /** RFC 3339, in UTC. */
-  createdAt: string;
-  /** RFC 3339, in UTC. */
-  updatedAt: string;
-}
-
-/** The body of the event `feed.changed`: a hint that `feed.changes` has news. */
+/**
+ * The body of the event `feed.changed`: a hint that `feed.changes` has news. `memoryId` is there
+ * when they are of one memory.
+ */
 export interface FeedChanged {
   memoryId?: string | null;
 }
@@ -413,13 +546,6 @@ export interface Refused {
   error: Refusal;
 }
 
-/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
-export interface Refusal {
-  code: string;
-  message: string;
-  details?: Record<string, unknown>;
-}
-
 /** Who is calling. `deviceId` is stable over restarts of one installed app. */
 export interface HelloBody {
   token: string;
@@ -475,8 +601,24 @@ export interface Operations {
   "memories.list": { request: ListMemories; response: MemoryPage };
   /** Change a memory; what its document holds is changed as an edit that merges with others. */
   "memories.update": { request: UpdateMemory; response: OneMemory };
-  /** Delete a memory for all its members. */
+  /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** Take a memory out of the trash, for all its members. */
+  "memories.restore": { request: RestoreMemory; response: OneMemory };
+  /** Delete a memory that is in the trash for good, with its thread, files and history. */
+  "memories.purge": { request: PurgeMemory; response: PurgedMemory };
+  /** Do one thing to many memories. Each stands alone: one that fails costs the others nothing. */
+  "memories.bulk": { request: BulkMemories; response: BulkResults };
+  /** The account's categories, in order. */
+  "categories.list": { request: Empty; response: Categories };
+  /** Create a category. Repeated with the same id and account it answers the first one's. */
+  "categories.create": { request: CreateCategory; response: OneCategory };
+  /** Change a category. */
+  "categories.update": { request: UpdateCategory; response: OneCategory };
+  /** Put the categories in another order; all are answered. */
+  "categories.reorder": { request: ReorderCategories; response: Categories };
+  /** Delete a category. The memories in it stay, without one. */
+  "categories.delete": { request: DeleteCategory; response: DeletedCategory };
   /** Find memories by their words: in title, tags, description, body, messages and files' names. */
   "search.query": { request: SearchQuery; response: SearchPage };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
@@ -664,11 +806,11 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   },
   conflict: {
     temporary: false,
-    meaning: "It is taken: an id, an e-mail address, a username.",
+    meaning: "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
   },
   too_large: {
     temporary: false,
-    meaning: "The message or value is larger than allowed.",
+    meaning: "The message or value is larger than allowed, or there are as many as there may be.",
   },
   rate_limited: {
     temporary: true,
