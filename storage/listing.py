@@ -14,6 +14,7 @@ import asyncpg
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.memories import ListMemories
+from storage.postgres import reading
 from storage.terms import read, tagged
 
 NEAR = 200  # memories from the beginning of a list
@@ -143,7 +144,8 @@ async def list_page(pool: asyncpg.Pool, account_id: UUID, query: ListMemories) -
             statement = _NEAR_PAGE
         else:
             parts["hits"] = _HITS.format(**parts)
-    row = await pool.fetchrow(statement.format(**parts), *values)
+    async with reading(pool) as connection:
+        row = await connection.fetchrow(statement.format(**parts), *values)
     assert row is not None
     return Listed(row["ids"], row["total"])
 

@@ -20,6 +20,7 @@ from protocol.memories import Memory
 from protocol.search import Field, Highlight, Kind, SearchPage, SearchQuery, SearchResult
 from storage.highlights import Highlighter
 from storage.memories import MemoryRows
+from storage.postgres import reading
 from storage.terms import KINDS, Query, read
 
 NEWEST, STRONG = 300, 100
@@ -146,20 +147,21 @@ class SearchRows:
         self, account_id: UUID, query: Query, request: SearchQuery
     ) -> Sequence[asyncpg.Record]:
         category = [] if request.category_id is None else [request.category_id]
-        return await self._pool.fetch(
-            _SEARCH.format(within=_CATEGORY if category else ""),
-            account_id,
-            query.found(request.tags),
-            query.strong(request.tags),
-            query.any_of("memory"),
-            query.any_of("message"),
-            query.any_of("file"),
-            query.ordered(),
-            request.limit,
-            request.offset,
-            self._many,
-            *category,
-        )
+        async with reading(self._pool) as connection:
+            return await connection.fetch(
+                _SEARCH.format(within=_CATEGORY if category else ""),
+                account_id,
+                query.found(request.tags),
+                query.strong(request.tags),
+                query.any_of("memory"),
+                query.any_of("message"),
+                query.any_of("file"),
+                query.ordered(),
+                request.limit,
+                request.offset,
+                self._many,
+                *category,
+            )
 
     async def _texts(
         self, statement: str, hits: Sequence[asyncpg.Record], where: str, patterns: Sequence[str]

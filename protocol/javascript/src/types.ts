@@ -396,9 +396,10 @@ export interface SearchQuery {
 }
 
 /**
- * The best results first, of equal ones the newest. `total` is exact unless `totalIsLowerBound`. Of
- * very many only the best of the newest can be paged through: `more` says whether there are any
- * behind this page. `took` is in milliseconds.
+ * The best results first, of equal ones the newest. `total` is exact up to 10,000, and for words in
+ * quotes or of a script without spaces up to 300; where there are more, `totalIsLowerBound`. Of so
+ * many only the best of the newest can be paged through: `more` says whether there are any behind
+ * this page. `took` is in milliseconds.
  */
 export interface SearchPage {
   results: SearchResult[];
