@@ -69,6 +69,7 @@ _SAMPLES: Mapping[str, Any] = {
     "page": 1,
     "limit": 20,
     "total": 1,
+    "totalIsLowerBound": False,
     "totalPages": 1,
     "after": _CURSOR,
     "cursor": _CURSOR,

@@ -226,7 +226,7 @@ async def test_a_commit_reads_no_more_of_the_database_than_it_writes_in(
         WHERE relname IN ('documents', 'memberships', 'document_updates')
     """
     async with pool.acquire() as connection, connection.transaction():
-        before = dict(await connection.fetch(counts))
+        before = {name: number for name, number in await connection.fetch(counts)}  # noqa: C416
         rows = await connection.fetch(STATEMENT, *Batch(entries).arguments)
         assert [row["head"] for row in rows] == [0, 0]
         read = [(name, number - before[name]) for name, number in await connection.fetch(counts)]
