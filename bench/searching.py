@@ -293,7 +293,7 @@ async def _copy(
         WHERE memory_id = $1 AND user_id = $2
         """,
         [
-            (memory_id, person, each.words.replace("'~", f"'{key_of(person)}"))
+            (memory_id, person, (each.words or "").replace("'~", f"'{key_of(person)}"))
             for person, memory_id, _, each in batch
         ],
     )

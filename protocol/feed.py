@@ -8,7 +8,7 @@ import msgspec
 from protocol.accounts import User
 from protocol.categories import Category
 from protocol.memories import Memory, Role
-from protocol.records import Body
+from protocol.records import Body, Timestamp
 
 # Not a closed list: a client must be able to read the items it knows beside those it does not.
 Kind = Annotated[
@@ -51,6 +51,8 @@ class Change(Body, omit_defaults=True, frozen=True):
     category_id: UUID | None = None
     is_favorite: bool = False
     is_archived: bool = False
+    last_read_at: Timestamp | None = None
+    unread_count: int = 0
     category: Category | None = None
     user: User | None = None
 

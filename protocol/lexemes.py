@@ -12,11 +12,11 @@ different accounts then lie apart in the index. Lexemes hold letters and digits 
 them needs to be quoted or escaped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from protocol.log import Projection
+from protocol.log import Message, Projection
 from protocol.words import is_unspaced, words
 
 PLACE = "~"
@@ -74,8 +74,9 @@ class Lexemes:
         )
 
 
-def lexemes_of(projection: Projection) -> str:
-    """The lexemes of a memory, less those of its files' names."""
+def lexemes_of(projection: Projection, messages: Sequence[Message] | None = None) -> str:
+    """The lexemes of a memory with these messages, by default the projection's, less those of its
+    files' names."""
     texts = Lexemes(MAX_BYTES - MAX_MESSAGE_BYTES - MAX_FILE_BYTES)
     texts.add(projection.title or "", "A", "", STRONG)
     for tag in projection.tags:
@@ -84,9 +85,16 @@ def lexemes_of(projection: Projection) -> str:
     texts.add(projection.description or "", "C", "")
     texts.add(body_of(projection.content), "D", "")
     thread = Lexemes(MAX_MESSAGE_BYTES)
-    for message in reversed(projection.messages):
+    # In an order of their own, so that what has not changed is written as before.
+    thread_messages = projection.messages if messages is None else messages
+    for message in sorted(thread_messages, key=_when, reverse=True):
         thread.add(message.content, "D", MESSAGE)
     return " ".join(filter(None, (str(texts), str(thread))))
+
+
+def _when(message: Message) -> tuple[bool, str, str]:
+    moment = message.created_at
+    return moment is not None, moment.isoformat() if moment else "", str(message.id)
 
 
 def lexemes_of_files(names: Iterable[str]) -> str:

@@ -29,7 +29,8 @@ class Memory(Body, frozen=True):
     `content` carries the body under `text`, beside whatever else the app keeps there. Category,
     favourite and archived are the member's own. `epoch` and `offset` say how far the document's
     log goes; the other fields follow it within moments. `deletedAt` is there while the memory is
-    in the trash.
+    in the trash. `unread_count` are the messages of others that were received behind
+    `last_read_at`, counted up to 100, which stands for any number above.
     """
 
     id: UUID
@@ -48,6 +49,8 @@ class Memory(Body, frozen=True):
     offset: int
     created_at: Timestamp
     updated_at: Timestamp
+    last_read_at: Timestamp | None = None
+    unread_count: int = 0
     deleted_at: Timestamp | None = None
 
 
@@ -104,7 +107,9 @@ class MemoryPage(Body, frozen=True):
 
 class UpdateMemory(Body, frozen=True):
     """Fields left out stay as they are; `null` clears one. `content` replaces the whole of it,
-    its `text` as the smallest edit of the body that gives it."""
+    its `text` as the smallest edit of the body that gives it. `privacy_level` is the owner's to
+    set: `private` ends all other memberships and invitations, `public` lets every account that
+    knows the id read the memory."""
 
     id: UUID
     title: Title | None | UnsetType = UNSET
@@ -115,6 +120,7 @@ class UpdateMemory(Body, frozen=True):
     metadata: Json | None | UnsetType = UNSET
     is_favorite: bool | UnsetType = UNSET
     is_archived: bool | UnsetType = UNSET
+    privacy_level: PrivacyLevel | UnsetType = UNSET
 
 
 class DeleteMemory(Body, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from protocol import accounts
 from protocol.errors import ErrorCode
+from protocol.limits import Limit
 from protocol.records import Body, Timestamp
 
 JSON = "application/json"
@@ -76,7 +77,9 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
-    `bearer`: an access token in the header `Authorization` may stand in for the body."""
+    `bearer`: an access token in the header `Authorization` may stand in for the body. A call
+    counts against `limit` (None: against nothing); with `forgiving` only one that fails does, and
+    not if it is refused with one of `forgiven`: whoever is told that had the right secret."""
 
     name: str
     method: Literal["GET", "POST"]
@@ -86,6 +89,14 @@ class Endpoint:
     request: type[Body] | None = None
     errors: tuple[ErrorCode, ...] = ()
     bearer: bool = False
+    limit: Limit | None = None
+    forgiving: bool = False
+    forgiven: tuple[ErrorCode, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[ErrorCode, ...]:
+        """Every code that it may answer with."""
+        return (*self.errors, ErrorCode.RATE_LIMITED) if self.limit else self.errors
 
 
 # What any endpoint that asks the database may answer, and what any that reads a body.
@@ -100,6 +111,7 @@ REGISTER = Endpoint(
     (Answer(201, accounts.SignedIn, "The account, signed in."),),
     accounts.Register,
     (*_BODY_ERRORS, ErrorCode.CONFLICT, ErrorCode.BUSY),
+    limit=Limit.AUTH,
 )
 LOGIN = Endpoint(
     "login",
@@ -114,6 +126,9 @@ LOGIN = Endpoint(
         ErrorCode.ACCOUNT_DISABLED,
         ErrorCode.BUSY,
     ),
+    limit=Limit.AUTH,
+    forgiving=True,
+    forgiven=(ErrorCode.ACCOUNT_DISABLED,),
 )
 REFRESH = Endpoint(
     "refresh",
@@ -128,6 +143,8 @@ REFRESH = Endpoint(
         ErrorCode.SESSION_ENDED,
         ErrorCode.ACCOUNT_DISABLED,
     ),
+    limit=Limit.API,
+    forgiving=True,
 )
 LOGOUT = Endpoint(
     "logout",
@@ -143,6 +160,8 @@ LOGOUT = Endpoint(
         ErrorCode.ACCOUNT_DISABLED,
     ),
     bearer=True,
+    limit=Limit.API,
+    forgiving=True,
 )
 KEYS = Endpoint(
     "keys",

@@ -154,6 +154,11 @@ async def _load(connection: Connection, archive: Archive, progress: Progress) ->
             raise _unloadable(archive, f"{table.name}: {error}") from error
         if copied(status) != table.rows:
             raise _unloadable(archive, f"{table.name} has {copied(status)} rows")
+    try:
+        # What is checked at the end is checked now: no table is altered that waits for that.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE", timeout=LIMIT_SECONDS)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise _unloadable(archive, str(error)) from error
     for name in made:
         await connection.execute(f"ALTER TABLE {catalog.quoted(name)} ENABLE TRIGGER USER")
     for name, value in archive.manifest.sequences.items():

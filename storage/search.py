@@ -83,7 +83,8 @@ _CATEGORY = "AND s.category_id = $11"
 _MESSAGES = f"""
 SELECT m.id AS memory_id, g.id, g.content FROM unnest($1::uuid[]) AS m (id), LATERAL (
     SELECT id, left(content, {_MESSAGE}) AS content FROM (
-        SELECT id, content, created_at FROM messages WHERE memory_id = m.id
+        SELECT id, content, created_at FROM messages
+        WHERE memory_id = m.id AND deleted_at IS NULL
         ORDER BY created_at DESC LIMIT {_THREAD}
     ) AS newest ORDER BY content ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT {_SHOWN}
 ) AS g

@@ -31,12 +31,16 @@ worded AS (
         ms.category_id, ms.is_favorite, ms.is_archived, ms.deleted_at, $2, w.digest,
         {_VECTOR.format(words="w.words")}
     FROM worded w, listings ms
-    WHERE ms.memory_id = $1 AND NOT EXISTS (
+    WHERE ms.memory_id = $1 AND w.words IS NOT NULL AND NOT EXISTS (
         SELECT FROM search_texts t
         WHERE t.memory_id = $1 AND t.user_id = ms.user_id AND t.digest = w.digest)
     ON CONFLICT (memory_id, user_id) DO UPDATE
     SET log_offset = excluded.log_offset, digest = excluded.digest, vector = excluded.vector
     WHERE old.log_offset <= excluded.log_offset
+), queued AS (
+    INSERT INTO search_queue (memory_id) SELECT m.id FROM memories m
+    WHERE m.id = $1 AND {{words}}::text IS NULL
+    ON CONFLICT (memory_id) DO UPDATE SET queued_at = clock_timestamp()
 )
 """
 

@@ -14,8 +14,10 @@ from protocol.log import (
     Authorship,
     Committed,
     Entry,
+    Known,
     Projection,
     Row,
+    Saved,
     Snapshot,
     Standing,
 )
@@ -35,7 +37,11 @@ class Log(Protocol):
         """The offset of the newest committed update of each; without those that are deleted."""
 
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
-        """The account's role in the memory; None if it is no member."""
+        """The account's role in the memory; None if it may not even read it. Who is no member
+        may read a public memory, as a viewer."""
+
+    async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
+        """The role for each document and account, in order."""
 
     async def read(
         self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20
@@ -49,7 +55,8 @@ class Log(Protocol):
         the rows behind `after`, or a snapshot and the rows behind that."""
 
     async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
-        """Append the entries, in order, in one transaction. All outcomes are per entry.
+        """Append the entries, in order, in one transaction. All outcomes are per entry. Whose
+        author is `commenting` needs the right to comment, and has to bring a projection.
 
         Raises:
             MemoError: `unavailable`, when it is unknown whether the commit happened.
@@ -83,8 +90,11 @@ class Projections(Protocol):
     async def unprojected(self, limit: int) -> Sequence[UUID]:
         """Documents whose rows are behind their log."""
 
-    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
-        """Write the rows unless they are newer. Returns the accounts that follow the memory."""
+    async def known(self, document_id: UUID) -> Known:
+        """What the rows of the document's thread have."""
+
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Saved:
+        """Write the rows unless they are newer."""
 
     async def followers(self, document_id: UUID) -> Sequence[UUID]:
         """The accounts that follow the memory."""
@@ -166,7 +176,11 @@ class Subscriber(Protocol):
         """An update of `size` bytes that it sent no longer waits, whatever came of it."""
 
     def lost(self, channel: int, error: MemoError) -> None:
-        """The channel ended: the document is gone, or what it misses is no longer in the log."""
+        """The channel ended: the document is gone, or not for this account any more, or what it
+        misses is no longer in the log."""
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        """Its account has another role in an open document: it may write from now on, or not."""
 
 
 class Observer(Protocol):
@@ -189,6 +203,9 @@ class Observer(Protocol):
     def failed(self, what: str, document_id: UUID | None, error: BaseException) -> None: ...
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
+
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        """A version was made, which takes so many bytes."""
 
     def purged(self, memories: int) -> None: ...
 

@@ -71,8 +71,8 @@ def overview() -> Section:
                 (
                     Paragraph(
                         "Each memory is a Yjs document: `content` is a Y.Text with the body,"
-                        " `properties` and `tags` are Y.Maps. The server keeps its updates in a"
-                        " log with gapless offsets under an epoch. Open it with"
+                        " `properties`, `tags` and `messages` are Y.Maps. The server keeps its"
+                        " updates in a log with gapless offsets under an epoch. Open it with"
                         " [documents.open](#documentsopen), naming the epoch and offset the device"
                         " has, and only what it misses comes back."
                     ),
@@ -82,6 +82,34 @@ def overview() -> Section:
                         " its own updates; acks and pushes together leave no hole in the offsets."
                         " A refused update is an error that names its channel and `clientSeq`;"
                         " the channel then refuses updates until it is opened again."
+                    ),
+                ),
+            ),
+            Section(
+                "Threads",
+                (
+                    Paragraph(
+                        "`messages` in the document is the memory's thread: a Y.Map of message id"
+                        " (a UUID in lower case with hyphens) to Y.Map, with a Y.Text `body` and"
+                        " the plain values `messageType`, `userId`, `parentMessageId`, `metadata`,"
+                        " `attachments`, `isAiGenerated`, `status` and `createdAt`. Owner and"
+                        " editors may write it there, also offline; whoever may comment writes by"
+                        " [messages.create](#messagescreate). Several may edit one message at"
+                        " once, and all of it survives."
+                    ),
+                    Paragraph(
+                        "`userId` in a document is a claim of whoever wrote it. Whose a message is"
+                        " the server tells from the Yjs client that began its `body`, which"
+                        " belongs to one account: ask [messages.list](#messageslist). Who may"
+                        " write the document can still change the text of others there. Files of"
+                        " the author's that are named in `attachments` are shown to all members"
+                        " as long as the message is there."
+                    ),
+                    Paragraph(
+                        "[messages.markRead](#messagesmarkread) moves a member's own read mark."
+                        " It goes by when messages reached the server, so that one that was"
+                        " written offline long ago is new when it comes. A memory's `lastReadAt`"
+                        " and `unreadCount` come with the feed to the member's other devices."
                     ),
                 ),
             ),
@@ -111,6 +139,73 @@ def overview() -> Section:
                         " the feed shows it again; open its document anew. After that time, or by"
                         " [memories.purge](#memoriespurge), it is gone for good, and so is its id:"
                         " a create with it gets `gone`."
+                    ),
+                ),
+            ),
+            Section(
+                "Rights and roles",
+                (
+                    Paragraph(
+                        "An account has the role `user`, `premium` or `admin`, and a role brings"
+                        " rights: [account.me](#accountme) names them, and an operation says which"
+                        " one it needs. By default every account has all of them but"
+                        " `manage:users`, which is an admin's. A server set to `FEATURES=tiers`"
+                        " gives `user` only `read:memories` and `write:memories`, `premium` also"
+                        " `delete:memories`, `access:ai` and `sync:whatsapp`. A role that changes"
+                        " counts at once, whatever an access token still says: open sockets get"
+                        " [account.changed](#accountchanged)."
+                    ),
+                ),
+            ),
+            Section(
+                "Limits",
+                (
+                    Paragraph(
+                        "Who calls too often is refused with `rate_limited` and told how many"
+                        " seconds to wait: in `retryAfter`, on REST in the header `Retry-After`."
+                        " Limited calls of REST say with every answer how much is left, in"
+                        " `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds)."
+                        " Signing in rightly and refreshing do not count. Updates and presence are"
+                        " never refused for being many: the server reads them more slowly."
+                    ),
+                ),
+            ),
+            Section(
+                "Sharing",
+                (
+                    Paragraph(
+                        "A memory is `private` until its owner invites somebody: an e-mail address"
+                        " with [sharing.invite](#sharinginvite), or all who have a link with"
+                        " [sharing.link](#sharinglink). Then it is `shared`. A `public` one can be"
+                        " read by every account that knows its id, and is in the lists and feeds"
+                        " of its members alone. Set to `private` again"
+                        " ([memories.update](#memoriesupdate)), it has no member but the owner."
+                    ),
+                    Table(
+                        ("Role", "May"),
+                        (
+                            ("`owner`", "All of it: share, delete, hand over."),
+                            ("`editor`", "Read, and write updates."),
+                            ("`commenter`", "Read, and write messages by operation; no updates."),
+                            ("`viewer`", "Read. So may who is no member of a public memory."),
+                        ),
+                    ),
+                    Paragraph(
+                        "A role that changes holds at once on every open socket. The channel stays,"
+                        " the event [sharing.changed](#sharingchanged) tells the role, and"
+                        " `canWrite` is as it says from there on. What a device sent before it was"
+                        " made a reader may come back as `forbidden`; made an editor, it opens the"
+                        " document again, at its offset, and sends what it kept. Whose membership"
+                        " ends gets an error `forbidden` that names the channel, which is closed,"
+                        " and the memory as deleted in the feed; a stock client is closed with"
+                        " 4403."
+                    ),
+                    Paragraph(
+                        "A link is `PUBLIC_URL/join#token`. The token is in the fragment, which"
+                        " browsers send to nobody: the page at `/join` reads it and calls"
+                        " [sharing.accept](#sharingaccept). A letter to an invited address leads to"
+                        " `PUBLIC_URL/join#` with the invitation's id, which is accepted by the"
+                        " account of that address alone."
                     ),
                 ),
             ),

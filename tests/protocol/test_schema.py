@@ -199,7 +199,7 @@ def test_an_endpoint_is_in_openapi_with_all_its_answers(endpoint: Endpoint) -> N
     assert described["operationId"] == endpoint.name
     assert ("requestBody" in described) is (endpoint.request is not None)
     statuses = {answer.status for answer in endpoint.answers}
-    statuses |= {code.status for code in endpoint.errors}
+    statuses |= {code.status for code in endpoint.refusals}
     assert described["responses"].keys() == {str(status) for status in statuses}
     for response in described["responses"].values():
         assert response["description"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -102,7 +102,7 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     await commit(pool, memory_id, friend, b"\n\\.\n" * 50_000, client=8)
     log = UpdateLog(pool, MemoryRows(pool))
     assert await log.save_snapshot(memory_id, Snapshot(2, b"\x00all", b"state"))
-    projection = Projection(None, None, {}, [], {}, [], "'~word':1A '~wörter':2,3")
+    projection = Projection(None, None, {}, [], {}, [], words="'~word':1A '~wörter':2,3")
     await MemoryRows(pool).save(memory_id, projection, 3)
     await pool.execute("DELETE FROM document_updates WHERE log_offset = 1")
     await pool.execute(
@@ -120,6 +120,26 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         "INSERT INTO messages (memory_id, user_id, content) VALUES ($1, $2, E'\\t\\\\')",
         memory_id,
         author.account_id,
+    )
+    base_id = await pool.fetchval(
+        """
+        INSERT INTO document_bases (id, document_id, payload, vector)
+        VALUES (gen_random_uuid(), $1, $2, $3) RETURNING id
+        """,
+        memory_id,
+        b"\x00base\xff",
+        b"\x01",
+    )
+    await pool.execute(
+        """
+        INSERT INTO document_versions (id, document_id, log_offset, kind, base_id, payload, size,
+            authors, changed_at, created_by)
+        VALUES (gen_random_uuid(), $1, 2, 'auto', $2, '', 9, $3, 'infinity', $4)
+        """,
+        memory_id,
+        base_id,
+        [{"userId": str(author.account_id), "devices": ["a\tb"], "changes": 2}],
+        friend.account_id,
     )
     await pool.execute(
         "INSERT INTO memory_categories (user_id, name) VALUES ($1, 'Work')", author.account_id
@@ -139,6 +159,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         memory_id,
     )
     await pool.execute("INSERT INTO file_words VALUES ($1, $2)", memory_id, "'~%a':1")
+    link_id = uuid4()
+    await pool.execute(
+        "INSERT INTO invitations (id, memory_id, invited_by, role, max_uses, uses)"
+        " VALUES ($1, $2, $3, 'viewer', 2, 1)",
+        link_id,
+        memory_id,
+        author.account_id,
+    )
+    await pool.execute("INSERT INTO invitation_tokens VALUES ($1, $2)", b"\x00hash", link_id)
+    await pool.execute(
+        "INSERT INTO invitation_uses (invitation_id, user_id) VALUES ($1, $2)",
+        link_id,
+        friend.account_id,
+    )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(
         author.account_id, b"hash", address="::1", user_agent=None

@@ -9,14 +9,29 @@ import pytest
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.lexemes import lexemes_of
-from protocol.log import Author
+from protocol.log import Author, Message
 from protocol.memories import ListMemories, Memory
 from protocol.search import Highlight, SearchPage, SearchQuery
 from storage.memories import MemoryRows
 from storage.search import NEWEST, WINDOW, SearchRows
 from storage.texts import TextRows
 from tests.rows import add_member, add_person, delete_memory
-from tests.storage.test_memories import add_category, create, holding, message
+from tests.storage.test_memories import add_category, create, holding
+
+
+def message(message_id: UUID, content: str) -> Message:
+    return Message(
+        id=message_id,
+        content=content,
+        message_type="text",
+        user_id=None,
+        parent_message_id=None,
+        metadata=None,
+        attachments=None,
+        is_ai_generated=False,
+        status="sent",
+        created_at=None,
+    )
 
 
 class Stage:

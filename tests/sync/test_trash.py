@@ -27,7 +27,7 @@ from sync.memories import Memories
 from sync.projection import Projector
 from sync.trash import Trash
 from tests.rows import add_memory, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running
+from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
 
 DAY = 86400.0
 
@@ -84,7 +84,8 @@ async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
             retention_seconds=30 * DAY,
             tombstone_seconds=180 * DAY,
         )
-        memories = Memories(rows, node.hub, projector, node.workers, notices)
+        sharing = sharing_of(node, pool, notices)
+        memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
         yield Stage(node, memories, trash, Bulk(rows, trash, notices))
 
 

@@ -10,6 +10,7 @@ import { Outbox } from "./outbox.js";
 import { Position } from "./position.js";
 import { Presence } from "./presence.js";
 import type { DocumentStore, PendingEdit, StoredDocument } from "./store.js";
+import { Thread } from "./thread.js";
 
 /** How long the last `close` waits for acks; edits that take longer go with the next connection. */
 const closeLimitMs = 5_000;
@@ -42,6 +43,8 @@ export interface DocumentEvents {
 export class MemoryDocument extends Emitter<DocumentEvents> {
   readonly memoryId: string;
   readonly doc = new Y.Doc();
+  /** The memory's messages, to be read and written offline. */
+  readonly messages = new Thread(this.doc);
   readonly awareness: Awareness;
   /** Resolves when the document has caught up with the server for the first time, if ever. */
   readonly synced: Promise<void>;
@@ -142,6 +145,11 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
   /** For the client only: it is offline. */
   detach(): void {
     this.#channel.detach();
+  }
+
+  /** For the client only: the account may edit from now on, or not. */
+  granted(canWrite: boolean): void {
+    this.#channel.granted(canWrite);
   }
 
   /** For the client only: brings all edits to the server, if it is there, and to the store. */

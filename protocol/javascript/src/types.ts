@@ -93,6 +93,10 @@ export interface Change {
   isFavorite?: boolean;
   /** Default: `false`. */
   isArchived?: boolean;
+  /** RFC 3339, in UTC. */
+  lastReadAt?: string;
+  /** Default: `0`. */
+  unreadCount?: number;
   category?: Category;
   user?: User;
 }
@@ -101,7 +105,8 @@ export interface Change {
  * A memory as one member sees it. `content` carries the body under `text`, beside whatever else the
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
  * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
- * while the memory is in the trash.
+ * while the memory is in the trash. `unreadCount` are the messages of others that were received
+ * behind `lastReadAt`, counted up to 100, which stands for any number above.
  */
 export interface Memory {
   id: string;
@@ -122,6 +127,10 @@ export interface Memory {
   createdAt: string;
   /** RFC 3339, in UTC. */
   updatedAt: string;
+  /** RFC 3339, in UTC. */
+  lastReadAt?: string | null;
+  /** Default: `0`. */
+  unreadCount?: number;
   /** RFC 3339, in UTC. */
   deletedAt?: string | null;
 }
@@ -245,7 +254,9 @@ export interface Pagination {
 
 /**
  * Fields left out stay as they are; `null` clears one. `content` replaces the whole of it, its
- * `text` as the smallest edit of the body that gives it.
+ * `text` as the smallest edit of the body that gives it. `privacyLevel` is the owner's to set:
+ * `private` ends all other memberships and invitations, `public` lets every account that knows the
+ * id read the memory.
  */
 export interface UpdateMemory {
   id: string;
@@ -260,6 +271,7 @@ export interface UpdateMemory {
   metadata?: Record<string, unknown> | null;
   isFavorite?: boolean;
   isArchived?: boolean;
+  privacyLevel?: "private" | "public" | "shared";
 }
 
 export interface DeleteMemory {
@@ -270,6 +282,328 @@ export interface DeletedMemory {
   id: string;
   /** RFC 3339, in UTC. */
   deletedAt: string;
+}
+
+/**
+ * Page 1 is the newest of the thread, page 2 what was before; within a page the newest comes last.
+ * `before` leaves out what was created at that moment or later, so that page 1 is what came just
+ * before it. With `after` alone the pages go the other way: page 1 is what came just behind that
+ * moment. Who pages on while others write keeps `before` as it is.
+ */
+export interface ListMessages {
+  memoryId: string;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+  /** RFC 3339; at most 40 characters. */
+  before?: string | null;
+  /** RFC 3339; at most 40 characters. */
+  after?: string | null;
+}
+
+export interface MessagePage {
+  messages: Message[];
+  pagination: Pagination;
+}
+
+/**
+ * A message as lists show it; the truth is the memory's document, which it follows within moments.
+ * Of a longer text the first 20,000 characters are here. `userId` is the account that wrote the
+ * message, as the log proves it, whatever the document says; `null` where that is not known.
+ * `createdAt` is the writer's own word, never later than `receivedAt`, when the message reached the
+ * server: that is what read marks go by. `parentMessageId` may name a message that is gone.
+ */
+export interface Message {
+  id: string;
+  memoryId: string;
+  userId: string | null;
+  content: string;
+  messageType: string;
+  metadata: Record<string, unknown> | null;
+  attachments: string[];
+  isAiGenerated: boolean;
+  parentMessageId: string | null;
+  status: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+  /** RFC 3339, in UTC. */
+  receivedAt: string;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. `attachments` are files of the
+ * caller's; with the message they are shown to all members of the memory.
+ */
+export interface CreateMessage {
+  memoryId: string;
+  /** 1 to 10,000 characters. */
+  content: string;
+  id?: string | null;
+  /** Default: `"text"`. */
+  messageType?: "document" | "image" | "text" | "voice";
+  /** At most 5 items. Default: `[]`. */
+  attachments?: string[];
+  metadata?: Record<string, unknown> | null;
+  parentMessageId?: string | null;
+}
+
+export interface OneMessage {
+  message: Message;
+}
+
+/**
+ * Fields left out stay as they are; `null` clears one. `content` is written as the smallest edit of
+ * the text that the server has: what devices edit elsewhere in it at the same moment survives. Who
+ * was offline for long, or edits with others, edits the document instead.
+ */
+export interface UpdateMessage {
+  memoryId: string;
+  id: string;
+  /** 1 to 10,000 characters. */
+  content?: string;
+  metadata?: Record<string, unknown> | null;
+  /** At most 5 items. */
+  attachments?: string[] | null;
+  /** 1 to 20 characters. */
+  status?: string;
+}
+
+export interface DeleteMessage {
+  memoryId: string;
+  id: string;
+}
+
+export interface DeletedMessage {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
+/** Read up to the message `messageId`, or what was received up to `at`, or all there is. */
+export interface MarkRead {
+  memoryId: string;
+  messageId?: string | null;
+  /** RFC 3339; at most 40 characters. */
+  at?: string | null;
+}
+
+/**
+ * `unreadCount` are the messages of others that were received behind `lastReadAt`. It is counted up
+ * to 100, which stands for any number above.
+ */
+export interface ReadMark {
+  memoryId: string;
+  /** RFC 3339, in UTC. */
+  lastReadAt: string | null;
+  unreadCount: number;
+}
+
+/** `before` is the id of the last version of the page before. */
+export interface ListVersions {
+  memoryId: string;
+  before?: string | null;
+  /** 1 to 100. Default: `50`. */
+  limit?: number;
+}
+
+/**
+ * Newest first. What no version holds yet comes first of all, as `current`. Versions are not in the
+ * feed: ask again when the memory has changed, which may have added one.
+ */
+export interface VersionPage {
+  versions: Version[];
+  more: boolean;
+}
+
+/**
+ * A memory as it was at `offset` of its log. `kind` is `auto` (made by the server), `named` (saved
+ * by a member), `restore` (made before a restore, so that it can be undone; `restoredId` is the
+ * version that was restored), or `current`: what no version holds yet, without an id. `changedAt`
+ * is when its last edit was written. One with a name is kept until somebody removes it. `size` is
+ * that of the document in bytes.
+ */
+export interface Version {
+  id: string | null;
+  offset: number;
+  kind: "auto" | "current" | "named" | "restore";
+  name: string | null;
+  title: string | null;
+  excerpt: string;
+  authors: VersionAuthor[];
+  size: number;
+  /** RFC 3339, in UTC. */
+  changedAt: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  createdBy?: VersionPerson | null;
+  restoredId?: string | null;
+}
+
+/** Who wrote since the version before, with how many updates and on which devices. */
+export interface VersionAuthor {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+  /** Default: `[]`. */
+  devices?: string[];
+  /** Default: `0`. */
+  changes?: number;
+}
+
+/** Who made a version. Names are null once the account is gone. */
+export interface VersionPerson {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+}
+
+/** `compareTo` is the id of another version, `current`, or `previous`: the version before. */
+export interface GetVersion {
+  memoryId: string;
+  versionId: string;
+  /** At most 36 characters. */
+  compareTo?: string | null;
+}
+
+/** A version and what the memory was. `diff` is there when it was asked for. */
+export interface VersionContent {
+  version: Version;
+  memory: PastMemory;
+  diff?: Comparison | null;
+}
+
+/** What members share of a memory, as it was. `content` has the body under `text`. */
+export interface PastMemory {
+  title: string | null;
+  description: string | null;
+  content: Record<string, unknown>;
+  tags: string[];
+  metadata: Record<string, unknown>;
+  messages: PastMessage[];
+}
+
+/** A message of the thread, as it was. */
+export interface PastMessage {
+  id: string;
+  content: string;
+  messageType: string;
+  userId: string | null;
+  parentMessageId: string | null;
+  metadata: Record<string, unknown> | null;
+  attachments: string[] | null;
+  isAiGenerated: boolean;
+  status: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string | null;
+}
+
+/**
+ * What changed from `older` to `newer`, each the id of a version, `current` or, before the first
+ * version, `empty`. Fields that are the same are not in it. `truncated`: there is more than is
+ * sent.
+ */
+export interface Comparison {
+  older: string;
+  newer: string;
+  fields: FieldDiff[];
+  truncated: boolean;
+}
+
+/**
+ * How one field changed. `field` is `title`, `description`, `text` (the body), `tags`, `data` (the
+ * rest of `content`), `metadata` or `message`; the last with the id of the message. What is no text
+ * is compared as JSON, laid out.
+ */
+export interface FieldDiff {
+  field: "data" | "description" | "message" | "metadata" | "tags" | "text" | "title";
+  parts: DiffPart[];
+  messageId?: string | null;
+}
+
+/**
+ * A run of text: in both, only in the newer (`insert`), or only in the older (`delete`). Of a long
+ * run that is in both only its ends are sent: `skipped` is how many characters are left out behind
+ * this part. `userId` is who wrote what was inserted into the body, where that is known; what
+ * several wrote is several parts.
+ */
+export interface DiffPart {
+  op: "delete" | "equal" | "insert";
+  text: string;
+  /** Default: `0`. */
+  skipped?: number;
+  userId?: string | null;
+}
+
+/** `id` may be made by the client, so that a retry is harmless. */
+export interface SaveVersion {
+  memoryId: string;
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+}
+
+export interface OneVersion {
+  version: Version;
+}
+
+/** A version without a name is removed in time. */
+export interface RenameVersion {
+  memoryId: string;
+  versionId: string;
+  /** 1 to 100 characters. */
+  name?: string | null;
+}
+
+export interface DeleteVersion {
+  memoryId: string;
+  versionId: string;
+}
+
+export interface DeletedVersion {
+  id: string;
+}
+
+/**
+ * Title, description, `content`, metadata, tags and the body become what they were, each by the
+ * smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
+ * that were deleted come back and changed ones say what they said; those written since stay, and so
+ * does what readers did to them. Before that, a version of the present is saved (`restore`):
+ * restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
+ * becomes the id of the version that is saved.
+ */
+export interface RestoreVersion {
+  memoryId: string;
+  versionId: string;
+  id?: string | null;
+}
+
+/** Of a body of up to 1,000,000 characters in 20,000 parts. */
+export interface GetBlame {
+  memoryId: string;
+}
+
+/**
+ * The body as it is now, by who wrote it: the runs together are its text. `authors` has each
+ * account once. What is in an XML fragment, as TipTap keeps it, is not in it.
+ */
+export interface Blame {
+  runs: BlameRun[];
+  authors: VersionPerson[];
+}
+
+/**
+ * A run of the body by one account on one device, written in one go: with no pause of more than ten
+ * minutes. `writtenAt` is when its last part was. `userId` is null where it is not known.
+ */
+export interface BlameRun {
+  text: string;
+  userId: string | null;
+  deviceId: string | null;
+  /** RFC 3339, in UTC. */
+  writtenAt: string | null;
 }
 
 export interface RestoreMemory {
@@ -432,6 +766,138 @@ export interface Highlight {
   ranges: number[][];
 }
 
+export interface ListMembers {
+  memoryId: string;
+}
+
+/**
+ * The owner comes first, then the others in the order they joined. Only the owner sees the pending
+ * `invitations`; others get an empty list.
+ */
+export interface MemoryMembers {
+  members: Member[];
+  invitations: Invitation[];
+}
+
+/** An account that a memory is shared with. Only the owner is told the e-mail address. */
+export interface Member {
+  userId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+  firstName: string | null;
+  lastName: string | null;
+  username: string | null;
+  avatarUrl: string | null;
+  /** RFC 3339, in UTC. */
+  joinedAt: string;
+  email?: string | null;
+}
+
+/**
+ * An invitation as the memory's owner sees it: of one `email` address, or a link for all who have
+ * its token. A link is `used` when `maxUses` accounts have joined by it. `token` and `url` come
+ * only with the answer of `sharing.link`: the server keeps no more than a digest.
+ */
+export interface Invitation {
+  id: string;
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  status: "accepted" | "declined" | "expired" | "pending" | "revoked" | "used";
+  uses: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  email?: string;
+  maxUses?: number;
+  /** RFC 3339, in UTC. */
+  expiresAt?: string;
+  token?: string;
+  url?: string;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. An address that is invited already
+ * gets the new role in the invitation it has.
+ */
+export interface InviteMember {
+  memoryId: string;
+  /** 3 to 255 characters. */
+  email: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+}
+
+export interface OneInvitation {
+  invitation: Invitation;
+}
+
+/**
+ * `id` may be made by the client; a retry answers the same link under a further token. Without
+ * `maxUses` and `expiresAt` it works until it is revoked.
+ */
+export interface CreateInvitationLink {
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+  /** RFC 3339, with an offset; at most 40 characters. */
+  expiresAt?: string | null;
+  /** 1 to 1,000. */
+  maxUses?: number | null;
+}
+
+export interface RevokeInvitation {
+  memoryId: string;
+  invitationId: string;
+}
+
+export interface ReceivedInvitations {
+  invitations: ReceivedInvitation[];
+}
+
+/** An invitation as the one it was sent to sees it. */
+export interface ReceivedInvitation {
+  id: string;
+  memoryId: string;
+  memoryTitle: string | null;
+  inviterName: string;
+  role: "commenter" | "editor" | "viewer";
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+}
+
+/** Either: the id of one that was sent to the account's e-mail address, or a link's token. */
+export interface AcceptInvitation {
+  invitationId?: string | null;
+  /** At most 100 characters. */
+  token?: string | null;
+}
+
+export interface DeclineInvitation {
+  invitationId: string;
+}
+
+export interface SetMemberRole {
+  memoryId: string;
+  userId: string;
+  role: "commenter" | "editor" | "viewer";
+}
+
+export interface OneMember {
+  member: Member;
+}
+
+export interface RemoveMember {
+  memoryId: string;
+  userId: string;
+}
+
+export interface LeaveMemory {
+  memoryId: string;
+}
+
+export interface TransferMemory {
+  memoryId: string;
+  userId: string;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -448,11 +914,135 @@ export interface Me {
 }
 
 /**
+ * Fields left out stay as they are; `null` clears one. `timezone` is an IANA name like
+ * `Europe/Lisbon`, `language` a tag of BCP 47 like `pt` or `zh-Hant-TW`, `phoneNumber` in E.164
+ * like `+351912345678`. `avatarUrl` is an http or https address, or `/api/files/{id}` of a file of
+ * one's own.
+ */
+export interface UpdateAccount {
+  /** 1 to 100 characters. */
+  firstName?: string;
+  /** 1 to 100 characters. */
+  lastName?: string;
+  /** 3 to 30 characters, matches `^[A-Za-z0-9]+$`. */
+  username?: string | null;
+  /** At most 2,048 characters. */
+  avatarUrl?: string | null;
+  /** At most 20 characters. */
+  phoneNumber?: string | null;
+  /** At most 50 characters. */
+  timezone?: string;
+  /** At most 35 characters. */
+  language?: string;
+  themePreference?: "dark" | "light" | "system";
+}
+
+export interface OneAccount {
+  user: User;
+}
+
+export interface SessionList {
+  sessions: DeviceSession[];
+}
+
+/**
+ * One signed-in device. `device` is a readable name made from `userAgent`, such as `Firefox on
+ * Windows`; `current` is the session of this very connection. `address` is where it signed in from.
+ * `lastActiveAt` is exact to five minutes. Without a refresh until `expiresAt` it is signed out.
+ */
+export interface DeviceSession {
+  id: string;
+  current: boolean;
+  device: string;
+  userAgent: string | null;
+  address: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  lastActiveAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+}
+
+/**
+ * Either `id`, or `all`: every session of the account but this one. Ending this one, by its `id`,
+ * closes the connection behind the reply.
+ */
+export interface EndSessions {
+  id?: string | null;
+  /** Default: `false`. */
+  all?: boolean;
+}
+
+/** `search` looks in e-mail address, username and names. */
+export interface ListUsers {
+  /** At most 200 characters. */
+  search?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+export interface UserPage {
+  users: User[];
+  pagination: Pagination;
+}
+
+/** Nobody changes their own role: an installation is not to lose its last admin. */
+export interface SetUserRole {
+  userId: string;
+  role: "admin" | "premium" | "user";
+}
+
+/** The account that is meant. It cannot be the caller's own. */
+export interface NamedUser {
+  userId: string;
+}
+
+/**
+ * `users` counts accounts, `disabledUsers` those of them that are closed, `activeSessions` the
+ * devices that are signed in. `updates` is the number of edits committed to the documents that
+ * there are. `fileBytes` counts the same bytes of an account once; `databaseBytes` is what the
+ * database takes on disk.
+ */
+export interface InstallationStats {
+  users: number;
+  disabledUsers: number;
+  activeSessions: number;
+  memories: number;
+  messages: number;
+  files: number;
+  fileBytes: number;
+  updates: number;
+  databaseBytes: number;
+}
+
+/**
  * The body of the event `feed.changed`: a hint that `feed.changes` has news. `memoryId` is there
  * when they are of one memory.
  */
 export interface FeedChanged {
   memoryId?: string | null;
+}
+
+/**
+ * The body of the event `sharing.changed`: the account's role in a memory that is open on this
+ * connection is another one now. `canWrite` of its channel is so from this event on.
+ */
+export interface SharingChanged {
+  memoryId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+}
+
+/** The body of the event `sharing.invited`: `sharing.invitations` has one more. */
+export interface Invited {
+  invitationId: string;
+}
+
+/** The body of the event `members.changed`: a hint that `sharing.members` has news. */
+export interface MembersChanged {
+  memoryId: string;
 }
 
 /**
@@ -472,7 +1062,10 @@ export interface Register {
   username?: string | null;
 }
 
-/** The access token lives 15 minutes; the refresh token 7 days, and works once. */
+/**
+ * The access token lives 15 minutes; the refresh token 7 days (30 if the sign-in asked to be
+ * remembered), and works once.
+ */
 export interface SignedIn {
   user: User;
   accessToken: string;
@@ -480,9 +1073,7 @@ export interface SignedIn {
   expiresIn: number;
 }
 
-/**
- * `rememberMe` is taken and changes nothing yet: every session lasts 7 days from its last refresh.
- */
+/** A session lasts 7 days from its last refresh, with `rememberMe` 30 days. */
 export interface Login {
   /** 3 to 255 characters. */
   email: string;
@@ -604,6 +1195,33 @@ export interface Operations {
   "memories.update": { request: UpdateMemory; response: OneMemory };
   /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** The messages of a memory's thread, paged. */
+  "messages.list": { request: ListMessages; response: MessagePage };
+  /**
+   * Write a message; owner, editors and commenters may. Repeated with the same id it answers the
+   * first one's message.
+   */
+  "messages.create": { request: CreateMessage; response: OneMessage };
+  /** Change a message of one's own, as an edit that merges with others. */
+  "messages.update": { request: UpdateMessage; response: OneMessage };
+  /** Delete a message of one's own, or as the memory's owner any; replies to it stay. */
+  "messages.delete": { request: DeleteMessage; response: DeletedMessage };
+  /** Move the member's own read mark of a thread forward; it never goes back. */
+  "messages.markRead": { request: MarkRead; response: ReadMark };
+  /** A memory's versions, newest first, with who wrote since the one before. */
+  "history.list": { request: ListVersions; response: VersionPage };
+  /** What a memory was in a version, and how that differs from another one or from now. */
+  "history.get": { request: GetVersion; response: VersionContent };
+  /** Keep what a memory is now as a version with a name. */
+  "history.save": { request: SaveVersion; response: OneVersion };
+  /** Give a version a name, which keeps it, or take its name away. */
+  "history.rename": { request: RenameVersion; response: OneVersion };
+  /** Remove a version for ever; the owner may. */
+  "history.delete": { request: DeleteVersion; response: DeletedVersion };
+  /** Make a memory what it was in a version, by an edit that merges with others. */
+  "history.restore": { request: RestoreVersion; response: OneMemory };
+  /** Who wrote which part of a memory's body, on which device and when. */
+  "history.blame": { request: GetBlame; response: Blame };
   /** Take a memory out of the trash, for all its members. */
   "memories.restore": { request: RestoreMemory; response: OneMemory };
   /** Delete a memory that is in the trash for good, with its thread, files and history. */
@@ -622,16 +1240,68 @@ export interface Operations {
   "categories.delete": { request: DeleteCategory; response: DeletedCategory };
   /** Find memories by their words: in title, tags, description, body, messages and files' names. */
   "search.query": { request: SearchQuery; response: SearchPage };
+  /** The members of a memory, and to its owner the pending invitations. */
+  "sharing.members": { request: ListMembers; response: MemoryMembers };
+  /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
+  "sharing.invite": { request: InviteMember; response: OneInvitation };
+  /** Make a link by which accounts join a memory. Its token is told here and never again. */
+  "sharing.link": { request: CreateInvitationLink; response: OneInvitation };
+  /** Revoke an invitation. Who has joined by it stays a member. */
+  "sharing.revoke": { request: RevokeInvitation; response: OneInvitation };
+  /** The pending invitations that were sent to the account's e-mail address. */
+  "sharing.invitations": { request: Empty; response: ReceivedInvitations };
+  /** Become a member by an invitation. It lets an account in once. */
+  "sharing.accept": { request: AcceptInvitation; response: OneMemory };
+  /** Decline an invitation that was sent to the account's e-mail address. */
+  "sharing.decline": { request: DeclineInvitation; response: Empty };
+  /** Give a member another role, at once on all open sockets. Only the owner may. */
+  "sharing.setRole": { request: SetMemberRole; response: OneMember };
+  /** End a membership, at once on all open sockets. Only the owner may. */
+  "sharing.remove": { request: RemoveMember; response: Empty };
+  /** End the account's own membership. */
+  "sharing.leave": { request: LeaveMemory; response: Empty };
+  /** Make another member the owner, and the owner an editor. */
+  "sharing.transfer": { request: TransferMemory; response: OneMemory };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
   "account.me": { request: Empty; response: Me };
+  /** Change the signed-in account's profile. */
+  "account.update": { request: UpdateAccount; response: OneAccount };
+  /** The account's signed-in devices, the one used last first. */
+  "sessions.list": { request: Empty; response: SessionList };
+  /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
+  "sessions.end": { request: EndSessions; response: Empty };
+  /** All accounts, newest first, or those that match a search. */
+  "admin.users": { request: ListUsers; response: UserPage };
+  /** Give an account another role. What it may do changes at once, on open sockets too. */
+  "admin.setRole": { request: SetUserRole; response: OneAccount };
+  /** Close an account to its owner, and end all its sessions. */
+  "admin.disable": { request: NamedUser; response: OneAccount };
+  /** Open an account again. Its sessions stay ended. */
+  "admin.enable": { request: NamedUser; response: OneAccount };
+  /** How much there is on this installation. */
+  "admin.stats": { request: Empty; response: InstallationStats };
 }
 
 /** The body of every event, by name. */
 export interface Events {
   /** Something the account follows has changed; ask `feed.changes` from the last cursor. */
   "feed.changed": FeedChanged;
+  /** The signed-in account has changed, its profile or what it may do; ask `account.me`. */
+  "account.changed": Empty;
+  /**
+   * The account's role in a memory that is open here has changed. Whether it may write follows from
+   * it; one whose edits were refused opens the document again.
+   */
+  "sharing.changed": SharingChanged;
+  /** The account was invited to a memory; ask `sharing.invitations`. */
+  "sharing.invited": Invited;
+  /**
+   * The members of a memory of the account, or its invitations, have changed; ask
+   * `sharing.members`.
+   */
+  "members.changed": MembersChanged;
 }
 
 /** Every REST endpoint. */
