@@ -19,6 +19,7 @@ from protocol import (
     identity,
     memories,
     messages,
+    search,
     sessions,
     sharing,
     trash,
@@ -172,6 +173,13 @@ CATEGORIES_DELETE = Operation(
     categories.DeletedCategory,
     Permission.WRITE_MEMORIES,
     "Delete a category. The memories in it stay, without one.",
+)
+SEARCH_QUERY = Operation(
+    "search.query",
+    search.SearchQuery,
+    search.SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
 )
 HISTORY_LIST = Operation(
     "history.list",
@@ -501,6 +509,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     CATEGORIES_UPDATE,
     CATEGORIES_REORDER,
     CATEGORIES_DELETE,
+    SEARCH_QUERY,
     SHARING_MEMBERS,
     SHARING_INVITE,
     SHARING_LINK,

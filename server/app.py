@@ -78,7 +78,9 @@ from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.search import SearchRows
 from storage.sessions import SessionRows
+from storage.texts import TextRows
 from storage.trash import TrashRows
 from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
@@ -92,10 +94,12 @@ from sync.compaction import Compactor
 from sync.feed import Feed, Notices
 from sync.history import History
 from sync.hub import Hub
+from sync.indexing import Indexer
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.messages import Messages
 from sync.projection import Projector
+from sync.search import Search
 from sync.sharing import Sharing
 from sync.tasks import Tasks
 from sync.trash import Trash
@@ -176,6 +180,7 @@ class App:
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
+            indexer = Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks)
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
             versions = Versions(
                 log,
@@ -240,6 +245,7 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                search=Search(SearchRows(pool, memory_rows)),
                 messages=Messages(
                     MessageRows(pool),
                     log,
@@ -267,7 +273,7 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            for part in (projector, compactor, trash, versions):
+            for part in (projector, indexer, compactor, trash, versions):
                 part.start()
             for lasting in (sockets, roster, access, watch, post):
                 tasks.start(lasting.run())
@@ -380,6 +386,7 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    search: Search,
     messages: Messages,
     history: History,
     trash: Trash,
@@ -403,6 +410,7 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SEARCH_QUERY, search.query),
         Binding(operations.MESSAGES_LIST, messages.list),
         Binding(operations.MESSAGES_CREATE, messages.create),
         Binding(operations.MESSAGES_UPDATE, messages.update),

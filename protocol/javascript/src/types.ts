@@ -203,9 +203,16 @@ export interface GetMemory {
   id: string;
 }
 
-/** `tags` must all be there. `search` looks in title, description, body and tags. */
+/**
+ * `tags` must all be there. `search` finds words in title, description, body, tags, messages and
+ * files' names, as `search.query` does. `uncategorized` takes those without a category only. The
+ * times are exclusive. `trashed` lists the account's own deleted memories instead of the living;
+ * `deleted_at` sorts these alone.
+ */
 export interface ListMemories {
   categoryId?: string | null;
+  /** Default: `false`. */
+  uncategorized?: boolean;
   /** 1 to 1,000,000. Default: `1`. */
   page?: number;
   /** 1 to 100. Default: `20`. */
@@ -216,8 +223,18 @@ export interface ListMemories {
   tags?: string[];
   isFavorite?: boolean | null;
   isArchived?: boolean | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdBefore?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedBefore?: string | null;
+  /** Default: `false`. */
+  trashed?: boolean;
   /** Default: `"updated_at"`. */
-  sortBy?: "created_at" | "title" | "updated_at";
+  sortBy?: "created_at" | "deleted_at" | "title" | "updated_at";
   /** Default: `"desc"`. */
   sortOrder?: "asc" | "desc";
 }
@@ -689,6 +706,64 @@ export interface DeletedCategory {
   id: string;
   /** RFC 3339, in UTC. */
   deletedAt: string;
+}
+
+/**
+ * All words of `query` must be there, the last also as the beginning of one. Words in double quotes
+ * must follow one another; one behind a `-` must not be there. Case, accents and compatibility
+ * forms do not count: `cafe` finds Café, `strasse` finds Straße. `types` says where the words have
+ * to be: in the memory itself, its messages, its files' names; without it anywhere. `tags` must all
+ * be there. `offset` is that of the first result.
+ */
+export interface SearchQuery {
+  /** 1 to 200 characters. */
+  query: string;
+  /** 1 to 50. Default: `20`. */
+  limit?: number;
+  /** 0 to 10,000. Default: `0`. */
+  offset?: number;
+  categoryId?: string | null;
+  /** At most 10 items, each 1 to 50 characters. Default: `[]`. */
+  tags?: string[];
+  /** At most 3 items. Default: `[]`. */
+  types?: ("file" | "memory" | "message")[];
+}
+
+/**
+ * The best results first, of equal ones the newest. `total` is exact up to 10,000, and for words in
+ * quotes or of a script without spaces up to 300; where there are more, `totalIsLowerBound`. Of so
+ * many only the best of the newest can be paged through: `more` says whether there are any behind
+ * this page. `took` is in milliseconds.
+ */
+export interface SearchPage {
+  results: SearchResult[];
+  total: number;
+  totalIsLowerBound: boolean;
+  more: boolean;
+  took: number;
+}
+
+/**
+ * A memory that was found. `messageId` and `fileId` name the newest message and file that have the
+ * words, where the hit is in one.
+ */
+export interface SearchResult {
+  memory: Memory;
+  score: number;
+  highlights: Highlight[];
+  messageId?: string;
+  fileId?: string;
+}
+
+/**
+ * A piece of a field's text around what was found. `ranges` are the words found in it, each
+ * `[start, end)` in UTF-16 code units of `text`, as JavaScript counts. `text` was cut where it
+ * begins or ends with an ellipsis.
+ */
+export interface Highlight {
+  field: "content" | "description" | "files" | "messages" | "tags" | "title";
+  text: string;
+  ranges: number[][];
 }
 
 export interface ListMembers {
@@ -1330,6 +1405,8 @@ export interface Operations {
   "categories.reorder": { request: ReorderCategories; response: Categories };
   /** Delete a category. The memories in it stay, without one. */
   "categories.delete": { request: DeleteCategory; response: DeletedCategory };
+  /** Find memories by their words: in title, tags, description, body, messages and files' names. */
+  "search.query": { request: SearchQuery; response: SearchPage };
   /** The members of a memory, and to its owner the pending invitations. */
   "sharing.members": { request: ListMembers; response: MemoryMembers };
   /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
