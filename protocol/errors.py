@@ -37,6 +37,7 @@ class ErrorCode(Enum):
     GONE = "gone", 410, False, "It has been deleted."
     CONFLICT = "conflict", 409, False, "It is taken: an id, an e-mail address, a username."
     TOO_LARGE = "too_large", 413, False, "The message or value is larger than allowed."
+    QUOTA_EXCEEDED = "quota_exceeded", 413, False, "The account's files take all it may store."
     RATE_LIMITED = "rate_limited", 429, True, "Too many calls; wait for `retryAfter` seconds."
     BUSY = "busy", 503, True, "Too much is in flight on this connection or server."
     UNAVAILABLE = "unavailable", 503, True, "The database cannot be reached right now."

@@ -23,13 +23,14 @@ from starlette.types import ASGIApp
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import OPERATIONS
-from server import console, reference, rest
+from server import console, filing, reference, rest, tus
 from server.auth import Auth
 from server.config import Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
+from server.files import Files
 from server.health import Health
 from server.http import HTTP
 from server.listeners import BACKLOG, bind
@@ -96,8 +97,7 @@ class App:
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
-            shared = settings.redis_url is not None
-            await stack.enter_async_context(Claim.held(url, shared=shared))
+            await stack.enter_async_context(Claim.held(url, shared=settings.redis_url is not None))
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -137,12 +137,21 @@ class App:
             )
             memories = Memories(memory_rows, hub, projector, workers, notices)
 
+            store = await stack.enter_async_context(
+                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+            )
+
             roster = Roster(broker, accounts, feed)
             watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
-                metrics, Documents(hub, log, tokens), memories, Feed(feed), Sessions(auth)
+                metrics,
+                documents=Documents(hub, log, tokens),
+                memories=memories,
+                feed=Feed(feed),
+                files=store.files,
+                sessions=Sessions(auth),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -160,6 +169,7 @@ class App:
 
             routes = [
                 *rest.routes(auth, tokens),
+                *store.routes,
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
@@ -180,7 +190,13 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 
 def _dispatcher(
-    metrics: Metrics, documents: Documents, memories: Memories, feed: Feed, sessions: Sessions
+    metrics: Metrics,
+    *,
+    documents: Documents,
+    memories: Memories,
+    feed: Feed,
+    files: Files,
+    sessions: Sessions,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -193,6 +209,12 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.FILES_LIST, files.list),
+        Binding(operations.FILES_GET, files.get),
+        Binding(operations.FILES_UPDATE, files.update),
+        Binding(operations.FILES_DELETE, files.delete),
+        Binding(operations.FILES_URL, files.url),
+        Binding(operations.FILES_USAGE, files.usage),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
     )
@@ -232,8 +254,14 @@ def _asgi(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    *filing.REQUEST_HEADERS,
+                    *tus.REQUEST_HEADERS,
+                ],
+                expose_headers=["Retry-After", *filing.RESPONSE_HEADERS, *tus.RESPONSE_HEADERS],
                 max_age=3600,
             )
         )

@@ -49,7 +49,7 @@ class Notices:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
+    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None) -> None:
         """A memory that these accounts follow has changed. The message is encoded once, as the
         devices will read it."""
         message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))

@@ -204,6 +204,101 @@ export interface DeletedMemory {
   deletedAt: string;
 }
 
+/**
+ * With `memoryId` the files of that memory, whoever put them there; without it the account's own.
+ */
+export interface ListFiles {
+  memoryId?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+/** The newest first. */
+export interface FilePage {
+  files: File[];
+  pagination: Pagination;
+}
+
+/**
+ * One file. `fileType` is what its bytes are, whatever its name says; `sha256` is their digest in
+ * hexadecimal. An image gets a thumbnail, and `width` and `height` in `metadata`, soon after it
+ * arrives: `isProcessed` says that this is over. `metadata.error` says why there is none.
+ */
+export interface File {
+  id: string;
+  userId: string;
+  memoryId: string | null;
+  messageId: string | null;
+  filename: string;
+  originalFilename: string;
+  fileType: string;
+  fileSize: number;
+  sha256: string;
+  hasThumbnail: boolean;
+  metadata: Record<string, unknown>;
+  isProcessed: boolean;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+}
+
+export interface GetFile {
+  id: string;
+}
+
+export interface OneFile {
+  file: File;
+}
+
+/**
+ * Fields left out stay as they are. `memoryId` puts the file in a memory that the account may
+ * write, or with `null` in none.
+ */
+export interface UpdateFile {
+  id: string;
+  /** 1 to 255 characters. */
+  filename?: string;
+  memoryId?: string | null;
+}
+
+export interface DeleteFile {
+  id: string;
+}
+
+export interface DeletedFile {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
+/** `thumbnail` asks for the small image, of a file that `hasThumbnail`. */
+export interface CreateFileUrl {
+  id: string;
+  /** Default: `false`. */
+  thumbnail?: boolean;
+}
+
+/**
+ * `url` is a path of this server, for `<img src>` and the like: whoever has it reads the file until
+ * `expiresAt`, as long as the account that asked may.
+ */
+export interface FileUrl {
+  url: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+}
+
+/**
+ * What the account's files take, uploads under way included: the same bytes count once. `quota` is
+ * what they may take, and `count` how many files there are.
+ */
+export interface FileUsage {
+  bytes: number;
+  quota: number;
+  count: number;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -303,6 +398,31 @@ export interface KeySet {
   keys: Record<string, unknown>[];
 }
 
+/**
+ * The fields of the form beside `file`; put them before it. `id` may be made by the client, so that
+ * a retry is harmless. `messageId` is a message of the memory `memoryId`.
+ */
+export interface UploadForm {
+  id?: string | null;
+  memoryId?: string | null;
+  messageId?: string | null;
+}
+
+/**
+ * The body of every refusal. The header `Retry-After` says for how many seconds to wait, where the
+ * server can tell.
+ */
+export interface Refused {
+  error: Refusal;
+}
+
+/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
+export interface Refusal {
+  code: string;
+  message: string;
+  details?: Record<string, unknown>;
+}
+
 /** `uptime` is in seconds. */
 export interface Health {
   status: "healthy" | "unhealthy";
@@ -329,21 +449,6 @@ export interface Readiness {
   error?: string;
   /** Default: `[]`. */
   degraded?: string[];
-}
-
-/**
- * The body of every refusal. The header `Retry-After` says for how many seconds to wait, where the
- * server can tell.
- */
-export interface Refused {
-  error: Refusal;
-}
-
-/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
-export interface Refusal {
-  code: string;
-  message: string;
-  details?: Record<string, unknown>;
 }
 
 /** Who is calling. `deviceId` is stable over restarts of one installed app. */
@@ -403,6 +508,18 @@ export interface Operations {
   "memories.update": { request: UpdateMemory; response: OneMemory };
   /** Delete a memory for all its members. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** The account's files, or those of one memory. */
+  "files.list": { request: ListFiles; response: FilePage };
+  /** What is known of one file. */
+  "files.get": { request: GetFile; response: OneFile };
+  /** Rename a file of the account's own, or put it in another memory or in none. */
+  "files.update": { request: UpdateFile; response: OneFile };
+  /** Delete a file of the account's own. Harmless twice. */
+  "files.delete": { request: DeleteFile; response: DeletedFile };
+  /** An address that shows the file without a token, for an hour. */
+  "files.url": { request: CreateFileUrl; response: FileUrl };
+  /** How much the account's files take, and how much they may. */
+  "files.usage": { request: Empty; response: FileUsage };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
@@ -427,6 +544,25 @@ export interface Endpoints {
   "POST /api/auth/logout": { request: Logout; response: undefined };
   /** The public keys that access tokens are signed with. */
   "GET /.well-known/jwks.json": { request: undefined; response: KeySet };
+  /** Upload a file in one request. With the id of a file of one's own, that one is answered. */
+  "POST /api/files": { request: UploadForm; response: OneFile };
+  /** The bytes of a file, or a range of them. HEAD answers the same without the bytes. */
+  "GET /api/files/{id}": { request: undefined; response: Uint8Array };
+  /** A small image of an image: WebP, its longer side 512 pixels at the most. */
+  "GET /api/files/{id}/thumbnail": { request: undefined; response: Uint8Array };
+  /** What of tus 1.0 is spoken here, as headers. */
+  "OPTIONS /api/uploads": { request: undefined; response: undefined };
+  /**
+   * Begin an upload that can be gone on with (tus 1.0). Its bytes are reserved. The address in
+   * `Location` ends in the id of the file it becomes.
+   */
+  "POST /api/uploads": { request: undefined; response: undefined };
+  /** How far an upload has come; as long as the file is there, also after its end. */
+  "HEAD /api/uploads/{id}": { request: undefined; response: undefined };
+  /** Bring more of an upload. What came of it stays when the connection breaks. */
+  "PATCH /api/uploads/{id}": { request: undefined; response: undefined };
+  /** Give an upload up. A file that it became is deleted with `files.delete`. */
+  "DELETE /api/uploads/{id}": { request: undefined; response: undefined };
   /** Whether the server and what it stands on are well. */
   "GET /health": { request: undefined; response: Health };
   /** Whether to send traffic here. */
@@ -528,6 +664,7 @@ export type ErrorCode =
   | "gone"
   | "conflict"
   | "too_large"
+  | "quota_exceeded"
   | "rate_limited"
   | "busy"
   | "unavailable"
@@ -593,6 +730,10 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   too_large: {
     temporary: false,
     meaning: "The message or value is larger than allowed.",
+  },
+  quota_exceeded: {
+    temporary: false,
+    meaning: "The account's files take all it may store.",
   },
   rate_limited: {
     temporary: true,
