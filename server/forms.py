@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_FIELD_BYTES = 1000
 MAX_FIELDS = 10
 MAX_HEADER_BYTES = 4096
+_BEHIND = len("\r\n----\r\n")  # the end of a form but for its boundary
 
 
 class _Event(NamedTuple):
@@ -53,6 +54,8 @@ class Form:
         self._header_value = b""
         self._disposition = b""
         self._seen = 0  # fields
+        self._boundary_bytes = len(boundary)
+        self._fed = 0  # bytes of the body
         self._complete = False
         try:
             self._parser = MultipartParser(
@@ -89,6 +92,11 @@ class Form:
             yield event.data
         if await self._read_fields() is not None:
             raise _malformed("it has two files")
+
+    def expected(self, body_bytes: int) -> int:
+        """About how many bytes the file has, now that it begins, if the body has `body_bytes`."""
+        waiting = sum(len(event.data) for event in self._events)
+        return max(body_bytes - self._fed + waiting - self._boundary_bytes - _BEHIND, 0)
 
     async def _read_fields(self) -> str | None:
         """Take fields up to the file, and return its name; None when there is none any more."""
@@ -129,6 +137,7 @@ class Form:
                 if not self._complete:
                     raise _malformed("it breaks off before its end")
                 return None
+            self._fed += len(chunk)
             try:
                 self._parser.write(chunk)
             except FormParserError as error:

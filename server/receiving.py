@@ -36,11 +36,18 @@ class Receiving:
 
     async def _receive(self, request: Request) -> Response:
         principal = await signed_in(request, self._auth, rest.UPLOAD_FILE.permission)
-        self._check_length(request)
+        body_bytes = self._length(request)
         form = Form(request, "file", _FIELDS)
         filename = await form.file()
         told = _read(form.fields)
-        intake = Intake(told.id or uuid4(), kept(filename), None, told.memory_id, told.message_id)
+        intake = Intake(
+            told.id or uuid4(),
+            kept(filename),
+            None,
+            told.memory_id,
+            told.message_id,
+            expected=form.expected(body_bytes),
+        )
 
         async def late() -> UUID | None:
             """What stands behind the file; only its id may."""
@@ -56,11 +63,13 @@ class Receiving:
         file = await self._uploads.receive(principal.account_id, intake, form.content(), late)
         return write_json(OneFile(file=file), 201)
 
-    def _check_length(self, request: Request) -> None:
-        """Refuse what is too large before it is sent."""
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._uploads.max_bytes + _FORM_BYTES:
+    def _length(self, request: Request) -> int:
+        """The bytes of the body; 0 if it does not say. What is too large is not waited for."""
+        text = request.headers.get("content-length", "")
+        length = int(text) if text.isdecimal() else 0
+        if length > self._uploads.max_bytes + _FORM_BYTES:
             raise self._uploads.too_large()
+        return length
 
 
 def _read(fields: dict[str, str]) -> UploadForm:

@@ -95,8 +95,8 @@ class Uploads:
             begun = await self._begin_afresh(account_id, intake._replace(length=None), writer)
             if isinstance(begun, File):
                 return begun
-            try:
-                async with self._writing(begun, writer, lifetime=ONE_REQUEST_SECONDS) as writing:
+            async with self._writing(begun, writer, lifetime=ONE_REQUEST_SECONDS) as writing:
+                try:
                     async for chunk in chunks:
                         self._metrics.file_bytes.labels("received").inc(len(chunk))
                         if writing.received + len(chunk) > self.max_bytes:
@@ -104,10 +104,10 @@ class Uploads:
                         await writing.write(chunk)
                     await writing.flush()
                     return await self._finish(writing, late and await late())
-            except BaseException:
-                with suppress(MemoError), outage.reported():
-                    await self._rows.drop_held(begun.id, writer)
-                raise
+                except BaseException:
+                    with suppress(MemoError), outage.reported():
+                        await self._rows.drop_held(begun.id, writer)
+                    raise
 
     async def create(self, account_id: UUID, intake: Intake) -> Upload | File:
         """An upload to be written piece by piece; or the one that is under this id already, or the

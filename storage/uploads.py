@@ -23,13 +23,20 @@ _TABLES = "uploads u JOIN blobs b ON b.path = u.storage_path"
 
 
 class Intake(NamedTuple):
-    """What is told of a file before its bytes. `length` None: as long as it turns out to be."""
+    """What is told of a file before its bytes. `length` None: as long as it turns out to be, about
+    as `expected`."""
 
     file_id: UUID
     filename: str
     length: int | None
     memory_id: UUID | None = None
     message_id: UUID | None = None
+    expected: int = 0
+
+    @property
+    def reserved(self) -> int:
+        """The bytes that are taken for it at once."""
+        return self.expected if self.length is None else self.length
 
 
 class Upload(NamedTuple):
@@ -93,14 +100,14 @@ class UploadRows:
                 return known
             if intake.memory_id is not None:
                 await check_writable(connection, intake.memory_id, account_id)
-            await self._check_quota(connection, account_id, intake.length or 0)
+            await self._check_quota(connection, account_id, intake.reserved)
             blob_id = uuid4().hex
             path = f"{blob_id[:2]}/{blob_id}"
             await connection.execute(
                 "INSERT INTO blobs (path, user_id, size, part_bytes) VALUES ($1, $2, $3, $4)",
                 path,
                 account_id,
-                intake.length or 0,
+                intake.reserved,
                 PART_BYTES,
             )
             expires_at = await connection.fetchval(
@@ -125,7 +132,7 @@ class UploadRows:
             )
             if expires_at is None:  # another account's, made at this moment
                 raise _taken()
-        blob = Blob(path, intake.length or 0, PART_BYTES, [])
+        blob = Blob(path, 0, PART_BYTES, [])
         return Upload(account_id, intake, blob, 0, expires_at, writer)
 
     async def find(self, upload_id: UUID, account_id: UUID) -> Upload | File:
@@ -196,8 +203,8 @@ class UploadRows:
     async def record(
         self, upload: Upload, writer: UUID, parts: Sequence[str], received: int, lifetime: float
     ) -> None:
-        """Note that the bytes up to `received` are in the store, as `parts`. Without a length they
-        are reserved now.
+        """Note that the bytes up to `received` are in the store, as `parts`. What was not
+        reserved is now.
 
         Raises:
             MemoError: `conflict`, when the upload is no longer this writer's; `quota_exceeded`.
@@ -206,7 +213,8 @@ class UploadRows:
             if upload.intake.length is None:
                 await _queue_up(connection, upload.account_id)
                 grown = received - await self._size(connection, upload)
-                await self._check_quota(connection, upload.account_id, grown)
+                if grown > 0:
+                    await self._check_quota(connection, upload.account_id, grown)
             done = await connection.fetchval(
                 """
                 WITH held AS (
@@ -216,7 +224,7 @@ class UploadRows:
                     WHERE id = $1 AND writer = $2 RETURNING storage_path, length
                 )
                 UPDATE blobs b SET parts = $3,
-                    size = CASE WHEN h.length IS NULL THEN $4 ELSE b.size END
+                    size = CASE WHEN h.length IS NULL THEN greatest(b.size, $4) ELSE b.size END
                 FROM held h WHERE b.path = h.storage_path RETURNING true
                 """,
                 upload.id,

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -127,8 +128,8 @@ class Person:
 class LocalServer:
     """A server within the test's process: quick to start again, on the same port."""
 
-    def __init__(self, directory: Path, database: str) -> None:
-        self._settings = Settings(data_directory=directory, database_url=database)
+    def __init__(self, directory: Path, database: str, **settings: Any) -> None:
+        self._settings = Settings(data_directory=directory, database_url=database, **settings)
         self._port = free_port()
         self._stack = AsyncExitStack()
 

@@ -131,7 +131,7 @@ async def test_a_store_that_cannot_be_used_is_told_in_one_line(
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(BlobStoreError, match=r"^BLOB_URL file://.* cannot be used: [^\n]+$"):
         await Blobs.at((tmp_path / "file" / "blobs").as_uri()).claim(pool)
-    with s3.bucket() as url, pytest.raises(BlobStoreError, match="cannot be used: [^\n]+$"):
+    with s3.bucket() as url, pytest.raises(BlobStoreError, match=r"cannot be used: [^\n]+$"):
         await Blobs.at(url.replace("test-", "none-")).claim(pool)
     with s3.bucket(), pytest.MonkeyPatch.context() as environ:
         environ.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{free_port()}")
