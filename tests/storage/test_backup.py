@@ -122,6 +122,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     await pool.execute(
         "INSERT INTO memory_categories (user_id, name) VALUES ($1, 'Work')", author.account_id
     )
+    await pool.execute(
+        "INSERT INTO tombstones (user_id, kind, record_id) VALUES ($1, 'memory', $2)",
+        friend.account_id,
+        memory_id,
+    )
+    await pool.execute(
+        """
+        INSERT INTO files (user_id, memory_id, filename, original_filename, file_type, file_size,
+            sha256, storage_path)
+        VALUES ($1, $2, 'a', 'ä\t', 'text/plain', 1, '\\x00ff', 'a')
+        """,
+        author.account_id,
+        memory_id,
+    )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(
         author.account_id, b"hash", address="::1", user_agent=None
