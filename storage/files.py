@@ -36,6 +36,10 @@ USED_BYTES = """
 """
 
 
+# Files as a source of the feed: kind, rows, and the columns of account, id and transaction.
+FEED_SOURCE = ("'file'", "files f", "f.user_id", "f.id", "f.changed_xid")
+
+
 class Content(NamedTuple):
     """A file and where its bytes are."""
 
@@ -68,6 +72,18 @@ def read_file(row: asyncpg.Record) -> File:
         is_processed=row["is_processed"],
         created_at=timestamp(row["created_at"]),
     )
+
+
+async def read_files(
+    connection: Connection, account_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, File]:
+    """Those of the account's own files that have one of the `ids`."""
+    rows = await connection.fetch(
+        f"SELECT {FILE_COLUMNS} FROM files f WHERE f.user_id = $1 AND f.id = ANY ($2)",
+        account_id,
+        ids,
+    )
+    return {row["id"]: read_file(row) for row in rows}
 
 
 async def check_writable(

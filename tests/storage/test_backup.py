@@ -136,6 +136,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         author.account_id,
         memory_id,
     )
+    await pool.execute(
+        """
+        INSERT INTO blobs (path, user_id, size, part_bytes, parts, sha256)
+        VALUES ('a', $1, 1, 4, '{"x", "y"}', '\\x00ff')
+        """,
+        author.account_id,
+    )
+    await pool.execute(
+        """
+        INSERT INTO uploads (id, user_id, storage_path, filename, length, expires_at)
+        VALUES (gen_random_uuid(), $1, 'a', 'ä', 9, now())
+        """,
+        author.account_id,
+    )
     await SigningKeys(pool).ensure(lambda: SigningKey("key", "PEM"))
     signed_in = await Accounts(pool).sign_in(
         author.account_id, b"hash", address="::1", user_agent=None
