@@ -15,7 +15,7 @@ MAX_BYTES = 64 << 20  # of a file that is looked at
 MEMORY_BYTES = 2 << 30  # of the worker, as addresses
 MEDIA_TYPE = "image/webp"
 
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO", "MPO")
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO")
 
 
 class Picture(NamedTuple):

@@ -63,8 +63,10 @@ async def ada(pool: asyncpg.Pool) -> Author:
     return await add_person(pool)
 
 
-def told(length: int | None, **more: UUID) -> Intake:
-    return Intake(more.pop("file_id", None) or uuid4(), "a.bin", length, **more)
+def told(
+    length: int | None, *, file_id: UUID | None = None, memory_id: UUID | None = None
+) -> Intake:
+    return Intake(file_id or uuid4(), "a.bin", length, memory_id)
 
 
 def body(*pieces: bytes) -> Callable[[Callable[[], Awaitable[bool]]], AsyncIterator[bytes]]:
@@ -275,9 +277,9 @@ async def test_bytes_that_are_wanted_again_meanwhile_stay(
     for _ in range(10):
         file = await stored(nodes[0], ada, b"back and forth")
         await nodes[0].files.delete(file.id, ada.account_id)
-        again, _, _ = await asyncio.gather(
-            stored(nodes[1], ada, b"back and forth"), *(node.sweep.sweep() for node in nodes)
-        )
+        storing = asyncio.ensure_future(stored(nodes[1], ada, b"back and forth"))
+        await asyncio.gather(*(node.sweep.sweep() for node in nodes))
+        again = await storing
         for node in nodes:
             await node.sweep.sweep()
         assert await content_of(nodes[0], again) == b"back and forth"
