@@ -1,9 +1,10 @@
 """Accounts and login: the REST bodies of `/api/auth`, and `account.me`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from protocol.records import Body, Timestamp
 
@@ -46,8 +47,7 @@ class Register(Body, frozen=True):
 
 
 class Login(Body, frozen=True):
-    """`remember_me` is taken and changes nothing yet: every session lasts 7 days from its last
-    refresh."""
+    """A session lasts 7 days from its last refresh, with `remember_me` 30 days."""
 
     email: Email
     password: Password
@@ -63,7 +63,8 @@ class Logout(Body, frozen=True):
 
 
 class SignedIn(Body, frozen=True):
-    """The access token lives 15 minutes; the refresh token 7 days, and works once."""
+    """The access token lives 15 minutes; the refresh token 7 days (30 if the sign-in asked to be
+    remembered), and works once."""
 
     user: User
     access_token: str
@@ -89,3 +90,25 @@ class RenewSession(Body, frozen=True):
 
 class RenewedSession(Body, frozen=True):
     expires_at: Timestamp
+
+
+class UpdateAccount(Body, frozen=True):
+    """Fields left out stay as they are; `null` clears one.
+
+    `timezone` is an IANA name like `Europe/Lisbon`, `language` a tag of BCP 47 like `pt` or
+    `zh-Hant-TW`, `phone_number` in E.164 like `+351912345678`. `avatar_url` is an http or https
+    address, or `/api/files/{id}` of a file of one's own.
+    """
+
+    first_name: Name | UnsetType = UNSET
+    last_name: Name | UnsetType = UNSET
+    username: Username | None | UnsetType = UNSET
+    avatar_url: Annotated[str, msgspec.Meta(max_length=2048)] | None | UnsetType = UNSET
+    phone_number: Annotated[str, msgspec.Meta(max_length=20)] | None | UnsetType = UNSET
+    timezone: Annotated[str, msgspec.Meta(max_length=50)] | UnsetType = UNSET
+    language: Annotated[str, msgspec.Meta(max_length=35)] | UnsetType = UNSET
+    theme_preference: Literal["light", "dark", "system"] | UnsetType = UNSET
+
+
+class OneAccount(Body, frozen=True):
+    user: User

@@ -226,6 +226,12 @@ class Channel:
         if client_seq is None and error.code is ErrorCode.CHANNEL_CLOSED:
             # Not an update but the channel is refused: pushes have ended too.
             return self._go_stale(error)
+        if client_seq is None and error.code in (ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND):
+            # The document is not for this account any more. Asked for again, it may be.
+            self._go_stale(error)
+            self.error = error
+            self._unopened = True
+            return None
         if self.error is not None or (client_seq is not None and client_seq not in self._flights):
             return None
         has_whole = self._merge is not None
@@ -237,6 +243,15 @@ class Channel:
             return self._go_stale(error)
         self.error = error
         return None
+
+    def granted(self, can_write: bool) -> float | None:
+        """The account's role is another one. Seconds until the document is to be opened again, so
+        that edits go out that were refused, or no more; None: nothing is to be done."""
+        if self.phase is not Phase.LIVE or can_write is self.can_write:
+            return None
+        self.phase = Phase.STALE
+        self._whole_due = self._whole_sent
+        return 0.0
 
     def detached(self) -> None:
         """The connection is gone. What was in flight waits again."""

@@ -25,12 +25,15 @@ from protocol.channel import Phase
 from protocol.connection import CONNECT_SECONDS, Connection, dial
 from protocol.documents import CloseDocument, OpenedDocument
 from protocol.errors import CloseCode, ErrorCode, MemoError
+from protocol.events import SHARING_CHANGED
+from protocol.log import WRITERS
 from protocol.mirror import Mirror, OpenedChannel
 from protocol.offline import OfflineStore
 from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, Operation
 from protocol.records import Body
 from protocol.replica import Document
 from protocol.session import Answered, Backoff, Refused, Session, SessionEvent, SessionPhase
+from protocol.sharing import SharingChanged
 from protocol.signal import EventStream, Signal
 
 HEARTBEAT_SECONDS = 15.0
@@ -318,6 +321,8 @@ class Client:
             case Answered():
                 self._answered(event)
             case frames.Event():
+                if event.name == SHARING_CHANGED.name:
+                    self._role_changed(event)
                 for stream in self._streams:
                     stream.put(event)
             case frames.Welcome(welcome):
@@ -344,6 +349,15 @@ class Client:
                     document.refused(event)
         except MemoError as error:
             document.failed(error)
+
+    def _role_changed(self, event: frames.Event) -> None:
+        try:
+            changed = msgspec.convert(event.body, SharingChanged)
+        except msgspec.ValidationError:
+            return  # a newer server may know other roles; the next opening tells the right
+        document = self._documents.get(changed.memory_id)
+        if document is not None:
+            document.granted(changed.role in WRITERS)
 
     def _welcomed(self, welcome: frames.WelcomeBody) -> None:
         self.welcome = welcome

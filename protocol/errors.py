@@ -35,8 +35,18 @@ class ErrorCode(Enum):
     FORBIDDEN = "forbidden", 403, False, "The account lacks the right to do this."
     NOT_FOUND = "not_found", 404, False, "There is no such thing, or none you may see."
     GONE = "gone", 410, False, "It has been deleted."
-    CONFLICT = "conflict", 409, False, "It is taken: an id, an e-mail address, a username."
-    TOO_LARGE = "too_large", 413, False, "The message or value is larger than allowed."
+    CONFLICT = (
+        "conflict",
+        409,
+        False,
+        "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
+    )
+    TOO_LARGE = (
+        "too_large",
+        413,
+        False,
+        "The message or value is larger than allowed, or there are as many as there may be.",
+    )
     QUOTA_EXCEEDED = "quota_exceeded", 413, False, "The account's files take all it may store."
     RATE_LIMITED = "rate_limited", 429, True, "Too many calls; wait for `retryAfter` seconds."
     BUSY = "busy", 503, True, "Too much is in flight on this connection or server."

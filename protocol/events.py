@@ -7,8 +7,8 @@ whatever it hints at can be asked for.
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from protocol import feed
-from protocol.records import Body
+from protocol import feed, sharing
+from protocol.records import Body, Empty
 
 Content = TypeVar("Content", bound=Body)
 
@@ -28,4 +28,33 @@ FEED_CHANGED = Event(
     "Something the account follows has changed; ask `feed.changes` from the last cursor.",
 )
 
-EVENTS: tuple[Event[Any], ...] = (FEED_CHANGED,)
+ACCOUNT_CHANGED = Event(
+    "account.changed",
+    Empty,
+    "The signed-in account has changed, its profile or what it may do; ask `account.me`.",
+)
+SHARING_CHANGED = Event(
+    "sharing.changed",
+    sharing.SharingChanged,
+    "The account's role in a memory that is open here has changed. Whether it may write follows"
+    " from it; one whose edits were refused opens the document again.",
+)
+SHARING_INVITED = Event(
+    "sharing.invited",
+    sharing.Invited,
+    "The account was invited to a memory; ask `sharing.invitations`.",
+)
+MEMBERS_CHANGED = Event(
+    "members.changed",
+    sharing.MembersChanged,
+    "The members of a memory of the account, or its invitations, have changed; ask"
+    " `sharing.members`.",
+)
+
+EVENTS: tuple[Event[Any], ...] = (
+    FEED_CHANGED,
+    ACCOUNT_CHANGED,
+    SHARING_CHANGED,
+    SHARING_INVITED,
+    MEMBERS_CHANGED,
+)

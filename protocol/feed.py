@@ -1,18 +1,30 @@
 """The feed: what changed for an account since a cursor."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
+from protocol.accounts import User
+from protocol.categories import Category
+from protocol.files import File
 from protocol.memories import Memory, Role
 from protocol.records import Body
+
+# Not a closed list: a client must be able to read the items it knows beside those it does not.
+Kind = Annotated[
+    str,
+    msgspec.Meta(
+        description="`memory`, `category`, `file` or `account`. Pass over what you do not know.",
+        examples=["memory"],
+    ),
+]
 
 
 class GetChanges(Body, frozen=True):
     """`after` is a cursor of an earlier answer or of the welcome; without it all is sent.
 
-    With `brief`, items say where a memory's document stands and leave out what it holds: for
+    With `brief`, items of memories say where the document stands and leave out what it holds: for
     devices that keep the documents, and open those that are behind.
     """
 
@@ -22,10 +34,16 @@ class GetChanges(Body, frozen=True):
 
 
 class Change(Body, omit_defaults=True, frozen=True):
-    """`memory` is there unless it was deleted or the account is no longer a member. In a `brief`
-    answer the fields behind it stand in its place: what they lack is as their defaults say."""
+    """Something that the account follows, as it is now: one of `memory`, `category`, `file`
+    and `user`, as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no
+    longer this account's to see: forget it. A memory in the trash is `deleted`; restored, it comes
+    again.
 
-    kind: Literal["memory"]
+    In a `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack
+    is as their defaults say.
+    """
+
+    kind: Kind
     id: UUID
     deleted: bool = False
     memory: Memory | None = None
@@ -35,11 +53,15 @@ class Change(Body, omit_defaults=True, frozen=True):
     category_id: UUID | None = None
     is_favorite: bool = False
     is_archived: bool = False
+    category: Category | None = None
+    user: User | None = None
+    file: File | None = None
 
 
 class Changes(Body, omit_defaults=True, frozen=True):
     """With `more`, ask again from `cursor` at once. With `reset`, forget what is known first:
-    these items are the start of everything."""
+    these items are the start of everything. A cursor that was not used for half a year may be
+    answered so."""
 
     items: list[Change]
     cursor: str
@@ -48,6 +70,7 @@ class Changes(Body, omit_defaults=True, frozen=True):
 
 
 class FeedChanged(Body, frozen=True):
-    """The body of the event `feed.changed`: a hint that `feed.changes` has news."""
+    """The body of the event `feed.changed`: a hint that `feed.changes` has news. `memoryId` is
+    there when they are of one memory."""
 
     memory_id: UUID | None = None

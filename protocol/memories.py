@@ -22,7 +22,8 @@ class Memory(Body, frozen=True):
 
     `content` carries the body under `text`, beside whatever else the app keeps there. Category,
     favourite and archived are the member's own. `epoch` and `offset` say how far the document's
-    log goes; the other fields follow it within moments.
+    log goes; the other fields follow it within moments. `deletedAt` is there while the memory is
+    in the trash.
     """
 
     id: UUID
@@ -41,6 +42,7 @@ class Memory(Body, frozen=True):
     offset: int
     created_at: Timestamp
     updated_at: Timestamp
+    deleted_at: Timestamp | None = None
 
 
 class CreateMemory(Body, frozen=True):
@@ -86,7 +88,9 @@ class MemoryPage(Body, frozen=True):
 
 class UpdateMemory(Body, frozen=True):
     """Fields left out stay as they are; `null` clears one. `content` replaces the whole of it,
-    its `text` as the smallest edit of the body that gives it."""
+    its `text` as the smallest edit of the body that gives it. `privacy_level` is the owner's to
+    set: `private` ends all other memberships and invitations, `public` lets every account that
+    knows the id read the memory."""
 
     id: UUID
     title: Title | None | UnsetType = UNSET
@@ -97,6 +101,7 @@ class UpdateMemory(Body, frozen=True):
     metadata: Json | None | UnsetType = UNSET
     is_favorite: bool | UnsetType = UNSET
     is_archived: bool | UnsetType = UNSET
+    privacy_level: PrivacyLevel | UnsetType = UNSET
 
 
 class DeleteMemory(Body, frozen=True):

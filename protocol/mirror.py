@@ -118,6 +118,10 @@ class OpenedChannel:
         """The server refused an update."""
         self._again(self.channel.refused(event.client_seq, event.error))
 
+    def granted(self, can_write: bool) -> None:
+        """The account may write in the document from now on, or not."""
+        self._again(self.channel.granted(can_write))
+
     def failed(self, error: MemoError) -> None:
         """Something on this device keeps the document from going on."""
         self.channel.error = error

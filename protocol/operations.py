@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from protocol import accounts, documents, feed, files, memories
+from protocol import (
+    accounts,
+    admin,
+    bulk,
+    categories,
+    documents,
+    feed,
+    files,
+    history,
+    memories,
+    sessions,
+    sharing,
+    trash,
+)
+from protocol.limits import Limit
 from protocol.records import Body, Empty
 
 Req = TypeVar("Req", bound=Body)
@@ -21,17 +35,22 @@ class Permission(Enum):
     READ_MEMORIES = "read:memories"
     WRITE_MEMORIES = "write:memories"
     DELETE_MEMORIES = "delete:memories"
+    MANAGE_USERS = "manage:users"
+    ACCESS_AI = "access:ai"
+    SYNC_WHATSAPP = "sync:whatsapp"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
-    """One request and its one reply. `permission` None: any signed-in account may call it."""
+    """One request and its one reply. `permission` None: any signed-in account may call it.
+    `limit` is what a call counts against besides SOCKET, which all of them do."""
 
     name: str
     request: type[Req]
     response: type[Res]
     permission: Permission | None
     summary: str
+    limit: Limit = Limit.SOCKET
 
 
 DOCUMENTS_OPEN = Operation(
@@ -95,7 +114,189 @@ MEMORIES_DELETE = Operation(
     memories.DeleteMemory,
     memories.DeletedMemory,
     Permission.DELETE_MEMORIES,
-    "Delete a memory for all its members.",
+    "Move a memory to the trash, for all its members. Its owner may restore it for a time.",
+)
+MEMORIES_RESTORE = Operation(
+    "memories.restore",
+    trash.RestoreMemory,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Take a memory out of the trash, for all its members.",
+)
+MEMORIES_PURGE = Operation(
+    "memories.purge",
+    trash.PurgeMemory,
+    trash.PurgedMemory,
+    Permission.DELETE_MEMORIES,
+    "Delete a memory that is in the trash for good, with its thread, files and history.",
+)
+MEMORIES_BULK = Operation(
+    "memories.bulk",
+    bulk.BulkMemories,
+    bulk.BulkResults,
+    Permission.WRITE_MEMORIES,
+    "Do one thing to many memories. Each stands alone: one that fails costs the others nothing.",
+)
+CATEGORIES_LIST = Operation(
+    "categories.list",
+    Empty,
+    categories.Categories,
+    Permission.READ_MEMORIES,
+    "The account's categories, in order.",
+)
+CATEGORIES_CREATE = Operation(
+    "categories.create",
+    categories.CreateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Create a category. Repeated with the same id and account it answers the first one's.",
+)
+CATEGORIES_UPDATE = Operation(
+    "categories.update",
+    categories.UpdateCategory,
+    categories.OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Change a category.",
+)
+CATEGORIES_REORDER = Operation(
+    "categories.reorder",
+    categories.ReorderCategories,
+    categories.Categories,
+    Permission.WRITE_MEMORIES,
+    "Put the categories in another order; all are answered.",
+)
+CATEGORIES_DELETE = Operation(
+    "categories.delete",
+    categories.DeleteCategory,
+    categories.DeletedCategory,
+    Permission.WRITE_MEMORIES,
+    "Delete a category. The memories in it stay, without one.",
+)
+HISTORY_LIST = Operation(
+    "history.list",
+    history.ListVersions,
+    history.VersionPage,
+    Permission.READ_MEMORIES,
+    "A memory's versions, newest first, with who wrote since the one before.",
+)
+HISTORY_GET = Operation(
+    "history.get",
+    history.GetVersion,
+    history.VersionContent,
+    Permission.READ_MEMORIES,
+    "What a memory was in a version, and how that differs from another one or from now.",
+)
+HISTORY_SAVE = Operation(
+    "history.save",
+    history.SaveVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Keep what a memory is now as a version with a name.",
+)
+HISTORY_RENAME = Operation(
+    "history.rename",
+    history.RenameVersion,
+    history.OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Give a version a name, which keeps it, or take its name away.",
+)
+HISTORY_DELETE = Operation(
+    "history.delete",
+    history.DeleteVersion,
+    history.DeletedVersion,
+    Permission.DELETE_MEMORIES,
+    "Remove a version for ever; the owner may.",
+)
+HISTORY_RESTORE = Operation(
+    "history.restore",
+    history.RestoreVersion,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make a memory what it was in a version, by an edit that merges with others.",
+)
+HISTORY_BLAME = Operation(
+    "history.blame",
+    history.GetBlame,
+    history.Blame,
+    Permission.READ_MEMORIES,
+    "Who wrote which part of a memory's body, on which device and when.",
+)
+SHARING_MEMBERS = Operation(
+    "sharing.members",
+    sharing.ListMembers,
+    sharing.MemoryMembers,
+    Permission.READ_MEMORIES,
+    "The members of a memory, and to its owner the pending invitations.",
+)
+SHARING_INVITE = Operation(
+    "sharing.invite",
+    sharing.InviteMember,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+)
+SHARING_LINK = Operation(
+    "sharing.link",
+    sharing.CreateInvitationLink,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Make a link by which accounts join a memory. Its token is told here and never again.",
+)
+SHARING_REVOKE = Operation(
+    "sharing.revoke",
+    sharing.RevokeInvitation,
+    sharing.OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Revoke an invitation. Who has joined by it stays a member.",
+)
+SHARING_INVITATIONS = Operation(
+    "sharing.invitations",
+    Empty,
+    sharing.ReceivedInvitations,
+    Permission.READ_MEMORIES,
+    "The pending invitations that were sent to the account's e-mail address.",
+)
+SHARING_ACCEPT = Operation(
+    "sharing.accept",
+    sharing.AcceptInvitation,
+    memories.OneMemory,
+    Permission.READ_MEMORIES,
+    "Become a member by an invitation. It lets an account in once.",
+)
+SHARING_DECLINE = Operation(
+    "sharing.decline",
+    sharing.DeclineInvitation,
+    Empty,
+    Permission.READ_MEMORIES,
+    "Decline an invitation that was sent to the account's e-mail address.",
+)
+SHARING_SET_ROLE = Operation(
+    "sharing.setRole",
+    sharing.SetMemberRole,
+    sharing.OneMember,
+    Permission.WRITE_MEMORIES,
+    "Give a member another role, at once on all open sockets. Only the owner may.",
+)
+SHARING_REMOVE = Operation(
+    "sharing.remove",
+    sharing.RemoveMember,
+    Empty,
+    Permission.WRITE_MEMORIES,
+    "End a membership, at once on all open sockets. Only the owner may.",
+)
+SHARING_LEAVE = Operation(
+    "sharing.leave",
+    sharing.LeaveMemory,
+    Empty,
+    Permission.READ_MEMORIES,
+    "End the account's own membership.",
+)
+SHARING_TRANSFER = Operation(
+    "sharing.transfer",
+    sharing.TransferMemory,
+    memories.OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make another member the owner, and the owner an editor.",
 )
 FILES_LIST = Operation(
     "files.list",
@@ -153,6 +354,62 @@ ACCOUNT_ME = Operation(
     None,
     "The signed-in account.",
 )
+ACCOUNT_UPDATE = Operation(
+    "account.update",
+    accounts.UpdateAccount,
+    accounts.OneAccount,
+    None,
+    "Change the signed-in account's profile.",
+)
+SESSIONS_LIST = Operation(
+    "sessions.list",
+    Empty,
+    sessions.SessionList,
+    None,
+    "The account's signed-in devices, the one used last first.",
+)
+SESSIONS_END = Operation(
+    "sessions.end",
+    sessions.EndSessions,
+    Empty,
+    None,
+    "Sign a device out, or all but this one: their sockets close, their refresh tokens are void.",
+)
+ADMIN_USERS = Operation(
+    "admin.users",
+    admin.ListUsers,
+    admin.UserPage,
+    Permission.MANAGE_USERS,
+    "All accounts, newest first, or those that match a search.",
+)
+ADMIN_SET_ROLE = Operation(
+    "admin.setRole",
+    admin.SetUserRole,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Give an account another role. What it may do changes at once, on open sockets too.",
+)
+ADMIN_DISABLE = Operation(
+    "admin.disable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Close an account to its owner, and end all its sessions.",
+)
+ADMIN_ENABLE = Operation(
+    "admin.enable",
+    admin.NamedUser,
+    accounts.OneAccount,
+    Permission.MANAGE_USERS,
+    "Open an account again. Its sessions stay ended.",
+)
+ADMIN_STATS = Operation(
+    "admin.stats",
+    Empty,
+    admin.InstallationStats,
+    Permission.MANAGE_USERS,
+    "How much there is on this installation.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -170,6 +427,40 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     FILES_DELETE,
     FILES_URL,
     FILES_USAGE,
+    HISTORY_LIST,
+    HISTORY_GET,
+    HISTORY_SAVE,
+    HISTORY_RENAME,
+    HISTORY_DELETE,
+    HISTORY_RESTORE,
+    HISTORY_BLAME,
+    MEMORIES_RESTORE,
+    MEMORIES_PURGE,
+    MEMORIES_BULK,
+    CATEGORIES_LIST,
+    CATEGORIES_CREATE,
+    CATEGORIES_UPDATE,
+    CATEGORIES_REORDER,
+    CATEGORIES_DELETE,
+    SHARING_MEMBERS,
+    SHARING_INVITE,
+    SHARING_LINK,
+    SHARING_REVOKE,
+    SHARING_INVITATIONS,
+    SHARING_ACCEPT,
+    SHARING_DECLINE,
+    SHARING_SET_ROLE,
+    SHARING_REMOVE,
+    SHARING_LEAVE,
+    SHARING_TRANSFER,
     SESSION_RENEW,
     ACCOUNT_ME,
+    ACCOUNT_UPDATE,
+    SESSIONS_LIST,
+    SESSIONS_END,
+    ADMIN_USERS,
+    ADMIN_SET_ROLE,
+    ADMIN_DISABLE,
+    ADMIN_ENABLE,
+    ADMIN_STATS,
 )

@@ -9,22 +9,16 @@ from typing import Any, Literal
 
 from protocol import accounts, files
 from protocol.errors import ErrorCode
+from protocol.limits import Limit
 from protocol.operations import Permission
 from protocol.records import Body, Timestamp
+from protocol.refusals import Refusal
 
 JSON = "application/json"
 TEXT = "text/plain; version=0.0.4"
 FORM = "multipart/form-data"
 BYTES = "application/offset+octet-stream"
 ANY = "*/*"
-
-
-class Refusal(Body, frozen=True, omit_defaults=True):
-    """Why a call was refused. `details` maps a field's name to what is wrong with it."""
-
-    code: str
-    message: str
-    details: dict[str, Any] | None = None
 
 
 class Refused(Body, frozen=True):
@@ -92,7 +86,9 @@ class Endpoint:
     """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
     `bearer`: an access token in the header `Authorization` may stand in for the body; with a
     `permission` there has to be one, which grants it. A form has a file beside its fields: the
-    one named `file`."""
+    one named `file`. A call counts against `limit` (None: against nothing); with `forgiving` only
+    one that fails does, and not if it is refused with one of `forgiven`: whoever is told that had
+    the right secret."""
 
     name: str
     method: Literal["GET", "POST", "HEAD", "PATCH", "DELETE", "OPTIONS"]
@@ -105,6 +101,14 @@ class Endpoint:
     permission: Permission | None = None
     parameters: tuple[Parameter, ...] = ()
     content_type: str = JSON
+    limit: Limit | None = None
+    forgiving: bool = False
+    forgiven: tuple[ErrorCode, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[ErrorCode, ...]:
+        """Every code that it may answer with."""
+        return (*self.errors, ErrorCode.RATE_LIMITED) if self.limit else self.errors
 
 
 # What any endpoint that asks the database may answer, and what any that reads a body.
@@ -119,6 +123,7 @@ REGISTER = Endpoint(
     (Answer(201, accounts.SignedIn, "The account, signed in."),),
     accounts.Register,
     (*_BODY_ERRORS, ErrorCode.CONFLICT, ErrorCode.BUSY),
+    limit=Limit.AUTH,
 )
 LOGIN = Endpoint(
     "login",
@@ -133,6 +138,9 @@ LOGIN = Endpoint(
         ErrorCode.ACCOUNT_DISABLED,
         ErrorCode.BUSY,
     ),
+    limit=Limit.AUTH,
+    forgiving=True,
+    forgiven=(ErrorCode.ACCOUNT_DISABLED,),
 )
 REFRESH = Endpoint(
     "refresh",
@@ -147,6 +155,8 @@ REFRESH = Endpoint(
         ErrorCode.SESSION_ENDED,
         ErrorCode.ACCOUNT_DISABLED,
     ),
+    limit=Limit.API,
+    forgiving=True,
 )
 LOGOUT = Endpoint(
     "logout",
@@ -162,6 +172,8 @@ LOGOUT = Endpoint(
         ErrorCode.ACCOUNT_DISABLED,
     ),
     bearer=True,
+    limit=Limit.API,
+    forgiving=True,
 )
 KEYS = Endpoint(
     "keys",
@@ -200,6 +212,7 @@ UPLOAD_FILE = Endpoint(
     _UPLOAD_ERRORS,
     permission=Permission.WRITE_MEMORIES,
     content_type=FORM,
+    limit=Limit.UPLOAD,
 )
 _TOKEN = Parameter("token", "query", "What `files.url` gave, in place of an access token.")
 _KNOWN = Parameter("If-None-Match", "header", "The ETag of what is there: 304 if it is the same.")
@@ -278,6 +291,7 @@ CREATE_UPLOAD = Endpoint(
         _CHECKSUM,
     ),
     content_type=BYTES,
+    limit=Limit.UPLOAD,
 )
 UPLOAD_STATE = Endpoint(
     "uploadState",

@@ -14,7 +14,6 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -23,9 +22,10 @@ from starlette.types import ASGIApp
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import OPERATIONS
-from server import console, filing, reference, rest, tus
-from server.auth import Auth
-from server.config import Settings
+from server import console, filing, limits, reference, rest, security
+from server.admin import Admin
+from server.auth import Auth, normalize_email
+from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
@@ -33,10 +33,12 @@ from server.documents import Documents
 from server.files import Files
 from server.health import Health
 from server.http import HTTP
+from server.limits import Limiter, Lockout
 from server.listeners import BACKLOG, bind
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
+from server.profile import Profile
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
@@ -47,21 +49,38 @@ from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
 from storage.accounts import Accounts
+from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
+from storage.counters import LocalCounters, SharedCounters
+from storage.history import HistoryRows
+from storage.installation import Installation
+from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
+from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.postgres import migrate
+from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.sessions import SessionRows
+from storage.trash import TrashRows
 from storage.updates import UpdateLog
+from storage.versions import VersionRows
+from sync.access import Access
 from sync.broker import LocalBroker
+from sync.bulk import Bulk
+from sync.categories import Categories
 from sync.compaction import Compactor
-from sync.feed import Feed, Notices, session_topic
+from sync.feed import Feed, Notices
+from sync.history import History
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.projection import Projector
+from sync.sharing import Sharing
 from sync.tasks import Tasks
+from sync.trash import Trash
+from sync.versions import Versions
 from sync.watch import Watch
 from sync.worker import WorkerPool
 
@@ -77,7 +96,7 @@ logger = structlog.get_logger("server")
 class App:
     """One node. Use as `async with App.running(settings) as app`."""
 
-    def __init__(self, asgi: Starlette, auth: Auth) -> None:
+    def __init__(self, asgi: ASGIApp, auth: Auth) -> None:
         self.asgi = asgi
         self.auth = auth
 
@@ -97,7 +116,9 @@ class App:
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
             # However many lists wait for a connection, no edit waits behind them.
             commits = await stack.enter_async_context(pooled(url, size=COMMIT_CONNECTIONS))
-            await stack.enter_async_context(Claim.held(url, shared=settings.redis_url is not None))
+            claim = await stack.enter_async_context(
+                Claim.held(url, shared=settings.redis_url is not None)
+            )
             await migrate(pool)
 
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
@@ -109,49 +130,100 @@ class App:
 
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(given_key, SigningKeys(pool))
+            tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
+            limiter = await stack.enter_async_context(_limiter(settings, metrics))
+            notices = Notices(broker)
 
             async def end_session(session_id: UUID) -> None:
-                broker.publish(session_topic(session_id), b"")
+                notices.session_ended(session_id)
 
             accounts = Accounts(pool)
             auth = Auth(accounts, tokens, passwords, end_session)
 
-            memory_rows = MemoryRows(pool)
+            memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
             log = UpdateLog(pool, memory_rows, commits, kept)
-            notices = Notices(broker)
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
+            versions = Versions(
+                log,
+                VersionRows(pool),
+                workers,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.history_retention_seconds,
+            )
             hub = Hub(
                 log,
                 broker,
                 workers,
                 observer,
                 tasks,
-                on_commit=(projector.committed, compactor.committed),
-                on_close=(compactor.let_go,),
+                on_commit=(projector.committed, compactor.committed, versions.committed),
+                on_close=(compactor.let_go, versions.let_go),
             )
-            memories = Memories(memory_rows, hub, projector, workers, notices)
+            history = History(
+                HistoryRows(pool),
+                versions,
+                memory_rows,
+                hub,
+                projector,
+                workers=workers,
+                notices=notices,
+            )
+            access = Access(hub, log, broker, observer)
+            stack.callback(access.stop)
+            sharing = Sharing(
+                Memberships(pool),
+                Invitations(pool, verified_only=False),
+                memory_rows,
+                access,
+                notices,
+                observer=observer,
+                url=settings.url,
+                normalize=normalize_email,
+            )
+            memories = Memories(memory_rows, hub, projector, workers, notices, privacy=sharing)
+            trash = Trash(
+                TrashRows(pool),
+                memory_rows,
+                hub,
+                projector,
+                notices,
+                tombstones=feed,
+                observer=observer,
+                tasks=tasks,
+                retention_seconds=settings.trash_retention_seconds,
+                tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
+            )
 
             store = await stack.enter_async_context(
                 filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
             )
 
             roster = Roster(broker, accounts, feed)
-            watch = Watch(hub, log, broker, observer, [roster.check_news, roster.check_sessions])
+            checks = [roster.check_news, roster.check_sessions, access.check]
+            watch = Watch(hub, log, broker, observer, checks)
             lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
             porch = Porch(auth, hub, workers, roster, metrics)
             lobby.dispatcher = _dispatcher(
                 metrics,
+                limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                history=history,
+                trash=trash,
+                bulk=Bulk(memory_rows, trash, notices),
+                categories=Categories(CategoryRows(pool), notices),
+                sharing=sharing,
                 feed=Feed(feed),
                 files=store.files,
-                sessions=Sessions(auth),
+                sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
+                profile=Profile(accounts, Profiles(pool), notices),
+                admin=Admin(accounts, Installation(pool), notices.session_ended),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -161,14 +233,14 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            projector.start()
-            compactor.start()
-            tasks.start(sockets.run())
-            tasks.start(roster.run())
-            tasks.start(watch.run())
+            for part in (projector, compactor, trash, versions):
+                part.start()
+            for lasting in (sockets, roster, access, watch):
+                tasks.start(lasting.run())
+            await claim.follow(roster.hear)
 
-            routes = [
-                *rest.routes(auth, tokens),
+            routes: list[BaseRoute] = [
+                *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
                 *store.routes,
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
@@ -177,7 +249,8 @@ class App:
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
-            yield cls(_asgi(settings, metrics, sockets, routes), auth)
+            guarded = limits.guarded(routes, limiter, tokens)
+            yield cls(_asgi(settings, metrics, sockets, guarded), auth)
 
 
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
@@ -191,12 +264,20 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
 
 def _dispatcher(
     metrics: Metrics,
+    limiter: Limiter,
     *,
     documents: Documents,
     memories: Memories,
+    history: History,
+    trash: Trash,
+    bulk: Bulk,
+    categories: Categories,
+    sharing: Sharing,
     feed: Feed,
     files: Files,
     sessions: Sessions,
+    profile: Profile,
+    admin: Admin,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -215,10 +296,44 @@ def _dispatcher(
         Binding(operations.FILES_DELETE, files.delete),
         Binding(operations.FILES_URL, files.url),
         Binding(operations.FILES_USAGE, files.usage),
+        Binding(operations.HISTORY_LIST, history.list),
+        Binding(operations.HISTORY_GET, history.get),
+        Binding(operations.HISTORY_SAVE, history.save),
+        Binding(operations.HISTORY_RENAME, history.rename),
+        Binding(operations.HISTORY_DELETE, history.delete),
+        Binding(operations.HISTORY_RESTORE, history.restore),
+        Binding(operations.HISTORY_BLAME, history.blame),
+        Binding(operations.MEMORIES_RESTORE, trash.restore),
+        Binding(operations.MEMORIES_PURGE, trash.purge),
+        Binding(operations.MEMORIES_BULK, bulk.change),
+        Binding(operations.CATEGORIES_LIST, categories.list),
+        Binding(operations.CATEGORIES_CREATE, categories.create),
+        Binding(operations.CATEGORIES_UPDATE, categories.update),
+        Binding(operations.CATEGORIES_REORDER, categories.reorder),
+        Binding(operations.CATEGORIES_DELETE, categories.delete),
+        Binding(operations.SHARING_MEMBERS, sharing.members),
+        Binding(operations.SHARING_INVITE, sharing.invite),
+        Binding(operations.SHARING_LINK, sharing.link),
+        Binding(operations.SHARING_REVOKE, sharing.revoke),
+        Binding(operations.SHARING_INVITATIONS, sharing.invitations),
+        Binding(operations.SHARING_ACCEPT, sharing.accept),
+        Binding(operations.SHARING_DECLINE, sharing.decline),
+        Binding(operations.SHARING_SET_ROLE, sharing.set_role),
+        Binding(operations.SHARING_REMOVE, sharing.remove),
+        Binding(operations.SHARING_LEAVE, sharing.leave),
+        Binding(operations.SHARING_TRANSFER, sharing.transfer),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
+        Binding(operations.ACCOUNT_UPDATE, profile.update),
+        Binding(operations.SESSIONS_LIST, sessions.list),
+        Binding(operations.SESSIONS_END, sessions.end),
+        Binding(operations.ADMIN_USERS, admin.users),
+        Binding(operations.ADMIN_SET_ROLE, admin.set_role),
+        Binding(operations.ADMIN_DISABLE, admin.disable),
+        Binding(operations.ADMIN_ENABLE, admin.enable),
+        Binding(operations.ADMIN_STATS, admin.stats),
     )
-    return Dispatcher(OPERATIONS, bindings, metrics)
+    return Dispatcher(OPERATIONS, bindings, metrics, limiter)
 
 
 def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint | None]:
@@ -240,7 +355,7 @@ def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint 
 
 def _asgi(
     settings: Settings, metrics: Metrics, sockets: Sockets, routes: Sequence[BaseRoute]
-) -> Starlette:
+) -> ASGIApp:
     """REST and pages; the WebSockets are handed to uvicorn beside it, and find their `sockets`
     in the lifespan's state."""
 
@@ -248,23 +363,10 @@ def _asgi(
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {"sockets": sockets}
 
-    middleware = [Middleware(HTTPMetrics, metrics=metrics)]
-    if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    *filing.REQUEST_HEADERS,
-                    *tus.REQUEST_HEADERS,
-                ],
-                expose_headers=["Retry-After", *filing.RESPONSE_HEADERS, *tus.RESPONSE_HEADERS],
-                max_age=3600,
-            )
-        )
+    middleware = [
+        Middleware(HTTPMetrics, metrics=metrics),
+        *security.cross_origin(settings),
+    ]
     app = Starlette(
         routes=routes,
         middleware=middleware,
@@ -273,7 +375,8 @@ def _asgi(
     )
     # It would redirect to whatever host the request names.
     app.router.redirect_slashes = False
-    return app
+    # Around all of it: what fails is answered further out than any middleware of Starlette's.
+    return security.SecurityHeaders(app, settings)
 
 
 async def _upgrade_required(request: Request) -> Response:
@@ -297,6 +400,15 @@ async def _broker(settings: Settings) -> AsyncIterator[Broker]:
         yield broker
 
 
+@asynccontextmanager
+async def _limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
+    if settings.redis_url is None:
+        yield Limiter.of(settings, LocalCounters(), metrics)
+        return
+    async with SharedCounters.connected(settings.redis_url) as counters:
+        yield Limiter.of(settings, counters, metrics)
+
+
 async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> None:
     """Have the connections that are kept learn what a hello and an opening ask, so that the first
     device does not wait for it."""
@@ -312,10 +424,10 @@ async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> 
     await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
-async def _tokens(given: SigningKey | None, keys: SigningKeys) -> Tokens:
+async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Features) -> Tokens:
     if given is not None:
-        return Tokens([given])
-    return Tokens(await keys.ensure(generate_key), keys.current)
+        return Tokens([given], features=features)
+    return Tokens(await keys.ensure(generate_key), keys.current, features=features)
 
 
 class Server(uvicorn.Server):

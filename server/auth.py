@@ -6,17 +6,20 @@ import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from protocol.accounts import Login, Me, Refreshed, Register, SignedIn, User
 from protocol.errors import ErrorCode, MemoError
+from protocol.operations import Permission
 from server.passwords import Passwords, weakness
 from server.tokens import ACCESS_SECONDS, Principal, Tokens, UnknownKeyError
 from storage import outage
-from storage.accounts import Accounts, Rotated
+from storage.accounts import REFRESH_LIFETIME, REMEMBERED_LIFETIME, Accounts, Rotated
 
 AccountRole = Literal["user", "premium", "admin"]
 
@@ -62,9 +65,6 @@ class Auth:
     ) -> SignedIn:
         """A new session for who knows the password.
 
-        How long an app remembers its refresh token is its own affair: `remember_me` changes
-        nothing here.
-
         Raises:
             MemoError: `invalid_credentials`, in the same words and after the same work whether
                 the address is unknown or the password wrong; `account_disabled` only to who
@@ -77,7 +77,8 @@ class Auth:
             raise MemoError(ErrorCode.INVALID_CREDENTIALS)
         if self._passwords.outdated(kept):
             await self._renew_hash(known.user_id, kept, request.password)
-        return await self._sign_in(known.user_id, address, user_agent)
+        lifetime = REMEMBERED_LIFETIME if request.remember_me else REFRESH_LIFETIME
+        return await self._sign_in(known.user_id, address, user_agent, lifetime)
 
     async def refresh(self, refresh_token: str) -> Refreshed:
         """New tokens of the same session. The refresh token handed in is spent.
@@ -150,6 +151,10 @@ class Auth:
         with outage.reported():
             return await self._authenticate(lambda: self._tokens.verify_document(token, memory_id))
 
+    def rights(self, role: str) -> frozenset[Permission]:
+        """The rights that a role brings here."""
+        return self._tokens.rights(role)
+
     async def me(self, principal: Principal) -> Me:
         """The account that is signed in, and its rights.
 
@@ -173,9 +178,9 @@ class Auth:
         found = {
             "email": None if email else "is not an e-mail address, like name@example.com",
             "password": weakness(request.password),
-            "firstName": _name_problem(first_name),
-            "lastName": _name_problem(last_name),
-            "username": _username_problem(request.username),
+            "firstName": name_problem(first_name),
+            "lastName": name_problem(last_name),
+            "username": username_problem(request.username),
         }
         problems = {field: problem for field, problem in found.items() if problem}
         if problems or email is None:
@@ -210,22 +215,34 @@ class Auth:
         """
         return await self._set_active(email, True)
 
+    async def set_role(self, email: str, role: AccountRole) -> User:
+        """Give an account another role.
+
+        Raises:
+            MemoError: `not_found`.
+        """
+        normalized = normalize_email(email)
+        user = await self._accounts.set_role(normalized, role) if normalized else None
+        if user is None:
+            raise _no_account()
+        return user
+
     async def _set_active(self, email: str, active: bool) -> User:
         normalized = normalize_email(email)
         changed = await self._accounts.set_active(normalized, active) if normalized else None
         if changed is None:
-            raise MemoError(
-                ErrorCode.NOT_FOUND,
-                "There is no account with this e-mail address.",
-                details={"email": "has no account"},
-            )
+            raise _no_account()
         user, ended = changed
         for session_id in ended:
             await self._session_ended(session_id)
         return user
 
     async def _sign_in(
-        self, user_id: UUID, address: str | None, user_agent: str | None
+        self,
+        user_id: UUID,
+        address: str | None,
+        user_agent: str | None,
+        lifetime: timedelta = REFRESH_LIFETIME,
     ) -> SignedIn:
         await self._tokens.reload()
         refresh = secrets.token_urlsafe(32)
@@ -234,6 +251,7 @@ class Auth:
             _digest(refresh),
             address=address,
             user_agent=user_agent and user_agent[:_MAX_USER_AGENT],
+            lifetime=lifetime,
         )
         if signed_in is None:
             raise MemoError(ErrorCode.ACCOUNT_DISABLED)
@@ -264,7 +282,18 @@ class Auth:
             raise MemoError(ErrorCode.ACCOUNT_DISABLED)
         if standing.ended or (standing.expired and principal.document_id is None):
             raise MemoError(ErrorCode.SESSION_ENDED)
-        return principal
+        # The role as it is now, whatever it was when the token was made.
+        return msgspec.structs.replace(
+            principal, role=standing.role, permissions=self._tokens.rights(standing.role)
+        )
+
+
+def _no_account() -> MemoError:
+    return MemoError(
+        ErrorCode.NOT_FOUND,
+        "There is no account with this e-mail address.",
+        details={"email": "has no account"},
+    )
 
 
 def normalize_email(text: str) -> str | None:
@@ -276,7 +305,7 @@ def normalize_email(text: str) -> str | None:
     return email
 
 
-def _name_problem(name: str) -> str | None:
+def name_problem(name: str) -> str | None:
     if not name:
         return "needs at least one character"
     # PostgreSQL keeps no NUL, and nobody's name has control characters.
@@ -285,7 +314,7 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _username_problem(username: str | None) -> str | None:
+def username_problem(username: str | None) -> str | None:
     # The protocol's pattern lets a line break at the end pass, as `$` does.
     if username is None or _USERNAME.fullmatch(username):
         return None

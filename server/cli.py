@@ -144,6 +144,12 @@ def _add_user_commands(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(name, help=summary, description=summary)
         made.set_defaults(command=command)
         made.add_argument("email")
+    role = commands.add_parser(
+        "role", help="Give an account another role.", description="Give an account another role."
+    )
+    role.set_defaults(command=_set_role)
+    role.add_argument("email")
+    role.add_argument("role", choices=("user", "premium", "admin"))
 
 
 # Serving.
@@ -296,7 +302,7 @@ async def _disable_user(settings: Settings, options: argparse.Namespace) -> int:
     async with _desk(settings) as desk:
         user = await desk.auth.disable_user(options.email)
     print(f"disabled {user.email}")
-    print("what is connected now is cut off within seconds")
+    print("what is connected now is cut off at once")
     return 0
 
 
@@ -304,6 +310,13 @@ async def _enable_user(settings: Settings, options: argparse.Namespace) -> int:
     async with _desk(settings) as desk:
         user = await desk.auth.enable_user(options.email)
     print(f"enabled {user.email}")
+    return 0
+
+
+async def _set_role(settings: Settings, options: argparse.Namespace) -> int:
+    async with _desk(settings) as desk:
+        user = await desk.auth.set_role(options.email, options.role)
+    print(f"{user.email} is now: {user.role}")
     return 0
 
 

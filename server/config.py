@@ -11,6 +11,7 @@ import msgspec
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
+Features = Literal["all", "tiers"]
 
 MAX_WORKERS = 64
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
@@ -20,10 +21,18 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
     "ti": 1 << 40,
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RATE = re.compile(r"(\d{1,9})\s*/\s*(\d{0,4})\s*(second|minute|hour|day)s?", re.ASCII)
 
 
 class ConfigError(Exception):
     """A variable's value cannot be used; the message is one line with what is accepted."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """So many calls within so many seconds."""
+
+    amount: int
+    seconds: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +91,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
 
+    history_retention_seconds: float = 90 * 86400.0
+    """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
+
+    trash_retention_seconds: float = 30 * 86400.0
+    """TRASH_RETENTION: how long a deleted memory can be restored; then it is purged."""
+
+    features: Features = "all"
+    """FEATURES: `all` gives every account all rights but those of an admin; with `tiers` they
+    depend on its role."""
+
+    rate_limit_auth: Rate | None = Rate(5, 900)
+    """RATE_LIMIT_AUTH: sign-ups, and sign-ins that fail, of one address, and guesses at one
+    account; None is `off`, here and below."""
+
+    rate_limit_api: Rate | None = Rate(100, 900)
+    """RATE_LIMIT_API: other calls of REST, of one user or else of one address."""
+
+    rate_limit_upload: Rate | None = Rate(10, 3600)
+    """RATE_LIMIT_UPLOAD: uploads of one user."""
+
+    rate_limit_ai: Rate | None = Rate(50, 3600)
+    """RATE_LIMIT_AI: calls of one user that a model answers."""
+
+    rate_limit_socket: Rate | None = Rate(12_000, 60)
+    """RATE_LIMIT_SOCKET: operations of one user on the socket, counted by each node for itself."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings that `environ` asks for.
@@ -107,6 +142,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "FILE_QUOTA": ("file_quota_bytes", _size),
             "MAX_FILE_BYTES": ("max_file_bytes", _size),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+            "HISTORY_RETENTION": ("history_retention_seconds", _duration),
+            "TRASH_RETENTION": ("trash_retention_seconds", _duration),
+            "FEATURES": ("features", _one_of(get_args(Features))),
+            "RATE_LIMIT_AUTH": ("rate_limit_auth", _rate),
+            "RATE_LIMIT_API": ("rate_limit_api", _rate),
+            "RATE_LIMIT_UPLOAD": ("rate_limit_upload", _rate),
+            "RATE_LIMIT_AI": ("rate_limit_ai", _rate),
+            "RATE_LIMIT_SOCKET": ("rate_limit_socket", _rate),
         }
         fields = {
             field: parse(name, given[name])
@@ -249,6 +292,17 @@ def _size(name: str, value: str) -> int:
     if not match:
         raise _wrong(name, value, "a number of bytes, like 100MB or 5GB")
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+
+
+def _rate(name: str, value: str) -> Rate | None:
+    if value.lower() == "off":
+        return None
+    match = _RATE.fullmatch(value.lower())
+    amount = int(match[1]) if match else 0
+    number = int(match[2] or 1) if match else 0
+    if match is None or not (amount and number):
+        raise _wrong(name, value, "a number in a time, like 5/15minutes or 100/hour, or off")
+    return Rate(amount, number * _SECONDS[match[3][0]])
 
 
 def _items(value: str) -> tuple[str, ...]:

@@ -8,25 +8,32 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from secrets import token_hex
 from typing import Protocol
+from uuid import UUID
 
+import msgspec
 import structlog
 
 from protocol import frames
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.events import FEED_CHANGED
+from protocol.events import ACCOUNT_CHANGED, FEED_CHANGED, SHARING_CHANGED
 from protocol.feed import FeedChanged
 from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
 from protocol.log import Author
-from protocol.records import timestamp_of
+from protocol.memories import Role
+from protocol.operations import Permission
+from protocol.records import Empty, timestamp_of
+from protocol.sharing import SharingChanged
 from server.backlog import Backlog
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
 from server.roster import Roster
+from server.throttle import Throttle
 from server.tokens import Principal
 from server.turns import Turns
 from server.websocket import (
@@ -42,6 +49,8 @@ from sync.subscription import Subscription
 
 HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
+MAX_CHANNELS = 1000  # open at once
+MAX_PRESENCE_BYTES = 1 << 20  # that one connection shows, over all of its channels
 MAX_RUNNING = 8  # requests of one connection at once; further ones wait
 MAX_WAITING = 1024
 # However many come back at once, a request's time begins when it has its turn, and a hello finds
@@ -60,6 +69,9 @@ class Gatekeeper(Protocol):
     """Says who a token speaks for, if its session lives."""
 
     async def authenticate(self, token: str) -> Principal: ...
+
+    def rights(self, role: str) -> frozenset[Permission]:
+        """What an account of this role may do."""
 
 
 class Cursors(Protocol):
@@ -145,7 +157,11 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._leave_roster: Callable[[], None] | None = None
         self._backlog = Backlog()
+        self._throttle = Throttle()
+        self._throttled: asyncio.TimerHandle | None = None  # while it is to send nothing more
+        self._presence_bytes = 0  # at most so many are shown, as far as is known
         self.congested = False
+        self._outlives_session = False
         self._missed_news = False  # events were let go while it was congested
 
     # Endpoint
@@ -163,6 +179,8 @@ class Connection:
             self._socket.close(CloseCode.INVALID_MESSAGE, error.message)
             return
         if self.phase is Phase.READY:
+            if pause := self._throttle.take(len(received), len(message)):
+                self._slow_down(pause)
             self._inbox += received
             self._handle_received()
         else:
@@ -184,8 +202,9 @@ class Connection:
     def closed(self) -> None:
         self.phase = Phase.CLOSED
         self._lobby.metrics.websocket_connections.dec()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._throttled):
+            if timer is not None:
+                timer.cancel()
         if self._greeting is not None:
             self._greeting.cancel()
         for task in tuple(self._running.values()):
@@ -250,6 +269,10 @@ class Connection:
         self.subscriptions.pop(channel, None)
         self._send(refusal(None, error, channel))
 
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        changed = SharingChanged(memory_id=document_id, role=role)
+        self._send(frames.Event(SHARING_CHANGED.name, changed))
+
     # Channels, for the operations `documents.*`
 
     def join(self, subscription: Subscription) -> None:
@@ -258,6 +281,19 @@ class Connection:
             self.subscriptions[subscription.room.channel] = subscription
         else:
             subscription.close()
+
+    def check_room_for(self, channel: int | None) -> None:
+        """Whether one more document may be opened, or this one again.
+
+        Raises:
+            MemoError: `busy`.
+        """
+        if len(self.subscriptions) >= MAX_CHANNELS and channel not in self.subscriptions:
+            raise MemoError(
+                ErrorCode.BUSY,
+                f"{MAX_CHANNELS} documents are open on this connection; close one first",
+                retry_after=5,
+            )
 
     def leave(self, channel: int) -> None:
         """A document was closed. Closing what is not open is no error."""
@@ -334,7 +370,7 @@ class Connection:
         self._author = Author(principal.account_id, device_id or None)
         self.phase = Phase.READY
         self._leave_roster = self._lobby.roster.enter(
-            principal, ended=self._session_ended, told=self._forward
+            principal, ended=self._session_ended, told=self._forward, granted=self._granted
         )
         self._socket.accept_large_messages()
         self._send(
@@ -365,9 +401,31 @@ class Connection:
         elif self.phase is Phase.READY:
             self.send(binary_message(message))
 
+    @contextmanager
+    def outliving_session(self) -> Iterator[None]:
+        """Within it this connection is not closed because its session ends: it ends it itself,
+        and is to have the answer."""
+        self._outlives_session = True
+        try:
+            yield
+        finally:
+            self._outlives_session = False
+
     def _session_ended(self, _: bytes) -> None:
+        if self._outlives_session:
+            return
         self._send(refusal(None, MemoError(ErrorCode.SESSION_ENDED)))
         self._socket.close(CloseCode.SESSION_ENDED, ErrorCode.SESSION_ENDED.value)
+
+    def _granted(self, role: str) -> None:
+        """The account has this role now."""
+        assert self._principal is not None
+        if role != self._principal.role:
+            rights = self._lobby.gatekeeper.rights(role)
+            self._principal = msgspec.structs.replace(
+                self._principal, role=role, permissions=rights
+            )
+            self._send(frames.Event(ACCOUNT_CHANGED.name, Empty()))
 
     # Frames
 
@@ -391,7 +449,19 @@ class Connection:
     def _update_reading(self) -> None:
         if self._inbox and self._takes_more and self._turn is None:
             self._turn = self._loop.call_soon(self._handle_received)
-        self._socket.pause_reading(self._backlog.full or bool(self._inbox))
+        self._socket.pause_reading(
+            self._backlog.full or bool(self._inbox) or self._throttled is not None
+        )
+
+    def _slow_down(self, seconds: float) -> None:
+        """It sends faster than it may: what comes now is handled, the next waits in the socket."""
+        if self._throttled is not None:
+            self._throttled.cancel()
+        self._throttled = self._loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._throttled = None
+        self._update_reading()
 
     def _handle(self, frame: ClientFrame | Error) -> None:
         match frame:
@@ -425,9 +495,26 @@ class Connection:
         if subscription is None:
             return  # presence is a hint, and the channel may just have closed
         try:
+            self._count_presence(len(frame.payload))
             subscription.send_awareness(frame.payload)
         except MemoError as error:
             self._send(refusal(None, error, frame.channel))
+
+    def _count_presence(self, size: int) -> None:
+        """Raises:
+        MemoError: `malformed_awareness`, when that is more than one connection may show.
+        """
+        self._presence_bytes += size
+        if self._presence_bytes > MAX_PRESENCE_BYTES:
+            # Most often it replaces what was shown before: only now is it counted.
+            shown = sum(each.presence_bytes for each in self.subscriptions.values())
+            self._presence_bytes = shown + size
+            if self._presence_bytes > MAX_PRESENCE_BYTES:
+                self._presence_bytes = shown
+                raise MemoError(
+                    ErrorCode.MALFORMED_AWARENESS,
+                    f"one connection may show {MAX_PRESENCE_BYTES} bytes of presence",
+                )
 
     def _handle_request(self, frame: frames.Request) -> None:
         if frame.id in self._running or frame.id in self._waiting:

@@ -28,6 +28,9 @@ _SECURITY = {
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
 
+# The page is one: what it shows at a path is its own to know.
+_PAGES = ("/", "/join")
+
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -93,11 +96,11 @@ class _File:
 def routes(directory: Path) -> list[BaseRoute]:
     """The routes of the console built in `directory`, read once, here.
 
-    Without a build, `/` answers a page that says how to make one.
+    Without a build, its pages answer one that says how to make it.
     """
     if not (directory / "index.html").is_file():
-        return [Route("/", _not_built)]
-    served = {"/": _File.read(directory / "index.html", _ASK_FIRST)}
+        return [Route(path, _not_built) for path in _PAGES]
+    served = dict.fromkeys(_PAGES, _File.read(directory / "index.html", _ASK_FIRST))
     for name in ("sw.js", "manifest.webmanifest", "icon.svg"):
         served[f"/{name}"] = _File.read(directory / name, _ASK_FIRST)
     for path in (directory / "assets").iterdir():

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
-from uuid import uuid4
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID, uuid4
 
 import msgspec
 import structlog
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.frames import Error, ErrorBody, Reply, Request
+from protocol.limits import Limit
 from protocol.log import Author
-from protocol.operations import Operation
+from protocol.operations import Operation, Permission
 from protocol.records import Body
 from server.metrics import Metrics
 from server.rest import invalid_request
@@ -39,6 +40,10 @@ class Call:
         self.author = author
         self.connection = connection
 
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return self.principal.permissions
+
 
 class Encoded(Generic[Res]):
     """An answer that is encoded already, perhaps for others too."""
@@ -56,8 +61,14 @@ class Binding(NamedTuple, Generic[C, Req, Res]):
     handler: Callable[[C, Req], Awaitable[Res | Encoded[Res]]]
 
 
+class Gate(Protocol):
+    """Counts operations, and refuses those that are too many."""
+
+    async def admit(self, limit: Limit, user_id: UUID) -> None: ...
+
+
 class Dispatcher(Generic[C]):
-    """Decodes requests, checks permissions, runs handlers, within a time limit.
+    """Decodes requests, checks permissions and limits, runs handlers, within a time limit.
 
     Raises:
         ValueError: at start, unless each operation is bound exactly once.
@@ -68,6 +79,7 @@ class Dispatcher(Generic[C]):
         operations: Iterable[Operation[Any, Any]],
         bindings: Iterable[Binding[C, Any, Any]],
         metrics: Metrics,
+        gate: Gate,
     ) -> None:
         bound: dict[str, Binding[C, Any, Any]] = {}
         for binding in bindings:
@@ -80,6 +92,7 @@ class Dispatcher(Generic[C]):
         if undeclared := sorted(bound.keys() - declared):
             raise ValueError(f"bound, but not in protocol.operations.OPERATIONS: {undeclared}")
         self._metrics = metrics
+        self._gate = gate
         self._routes = {
             name: (binding, msgspec.msgpack.Decoder(binding.operation.request))
             for name, binding in bound.items()
@@ -135,6 +148,7 @@ class Dispatcher(Generic[C]):
         permission = binding.operation.permission
         if permission is not None and permission not in call.principal.permissions:
             raise MemoError(ErrorCode.FORBIDDEN, f"this needs the permission {permission.value}")
+        await self._gate.admit(binding.operation.limit, call.principal.account_id)
         if memoryview(request.body).nbytes > MAX_BODY_BYTES:
             raise MemoError(
                 ErrorCode.TOO_LARGE, details={"body": f"may have {MAX_BODY_BYTES} bytes"}

@@ -33,8 +33,10 @@ class Documents:
         self, call: ConnectionCall, request: OpenDocument
     ) -> OpenedDocument | Encoded[OpenedDocument]:
         """Raises:
-        MemoError: `not_found`, `gone`.
+        MemoError: `not_found`, `gone`; `busy` when too many are open on the connection.
         """
+        room = self._hub.rooms.get(request.memory_id)
+        call.channels.check_room_for(room.channel if room else None)
         opening = await self._hub.open(
             call.channels, request.memory_id, request.epoch, request.offset
         )
@@ -60,14 +62,14 @@ class Documents:
 
     async def token(self, call: ConnectionCall, request: CreateDocumentToken) -> DocumentToken:
         """Raises:
-        MemoError: `not_found`, when the account is no member.
+        MemoError: `not_found`, when the account may not read it.
         """
-        await self._check_member(call.author.account_id, request.memory_id)
+        await self._check_reader(call.author.account_id, request.memory_id)
         token, expires_at = self._tokens.issue_document(
             call.principal, request.memory_id, request.expires_in
         )
         return DocumentToken(token=token, expires_at=timestamp_of(expires_at))
 
-    async def _check_member(self, account_id: UUID, memory_id: UUID) -> None:
+    async def _check_reader(self, account_id: UUID, memory_id: UUID) -> None:
         if await self._log.role(memory_id, account_id) is None:
             raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")

@@ -31,10 +31,6 @@ log = structlog.get_logger(__name__)
 
 PICTURE_SECONDS = 30.0  # for one picture to be looked at
 
-# The headers of downloads that pages of other origins may send and read.
-REQUEST_HEADERS = ("If-None-Match", "If-Range", "Range")
-RESPONSE_HEADERS = ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag")
-
 
 class Filing(NamedTuple):
     """The parts that others need. `uploads` takes files in, `rows` and `blobs` have them."""

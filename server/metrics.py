@@ -65,6 +65,13 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.rate_limited = Counter(
+            "memo_rate_limited",
+            "Calls refused because there were too many, by the limit: auth, api, upload, ai or "
+            "socket.",
+            ("limit",),
+            registry=registry,
+        )
         self.operation_duration = Histogram(
             "memo_operation_duration_seconds",
             "From a request's frame to its reply, in seconds; the code is `ok` or an error's.",
@@ -184,6 +191,24 @@ class Metrics:
             "memo_snapshot_bytes",
             "Size of a snapshot written, in bytes.",
             buckets=tuple(4**power for power in range(4, 14)),
+            registry=registry,
+        )
+        self.purges = Counter(
+            "memo_purges",
+            "Memories removed from the trash for good, by request or after their time.",
+            registry=registry,
+        )
+
+        self.versions = Counter(
+            "memo_versions",
+            "Versions of memories made: auto (by the server), named, or before a restore.",
+            ("kind",),
+            registry=registry,
+        )
+        self.version_bytes = Histogram(
+            "memo_version_bytes",
+            "Size of a version made, as it is stored, in bytes.",
+            buckets=tuple(4**power for power in range(2, 13)),
             registry=registry,
         )
 

@@ -64,6 +64,14 @@ class MetricsObserver:
         self._metrics.snapshot_bytes.observe(size)
         logger.debug("snapshot written", document=str(document_id), bytes=size)
 
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        self._metrics.versions.labels(kind).inc()
+        self._metrics.version_bytes.observe(size)
+        logger.debug("version made", document=str(document_id), kind=kind, bytes=size)
+
+    def purged(self, memories: int) -> None:
+        self._metrics.purges.inc(memories)
+
     def heard(self, what: str) -> None:
         self._metrics.announcements.labels(what).inc()
 

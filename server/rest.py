@@ -4,7 +4,8 @@ import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,13 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
 from protocol.records import Body
 from protocol.rest import KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
-from server.auth import Auth
+from server.auth import Auth, normalize_email
 from server.tokens import Principal, Tokens
 from storage import outage
 
@@ -36,9 +38,15 @@ _FIELD = re.compile(r" - at `\$\.?(?P<path>.+)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.+?)`")
 
 
-def routes(auth: Auth, tokens: Tokens) -> list[Route]:
+class Lockout(Protocol):
+    """Counts wrong guesses at an account: `server.limits.Lockout`."""
+
+    def at(self, account: str, address: str | None) -> AbstractAsyncContextManager[None]: ...
+
+
+def routes(auth: Auth, tokens: Tokens, lockout: Lockout) -> list[Route]:
     """The routes of accounts and tokens."""
-    api = _AuthApi(auth, tokens)
+    api = _AuthApi(auth, tokens, lockout)
     return [
         route(REGISTER, api.register),
         route(LOGIN, api.login),
@@ -169,6 +177,12 @@ def invalid_request(error: Exception) -> MemoError:
     return MemoError(ErrorCode.INVALID_REQUEST, f"{field}: {problem}", details={field: problem})
 
 
+def refused_with(scope: Scope) -> ErrorCode | None:
+    """The code that a request was refused with, if it was."""
+    code: ErrorCode | None = getattr(Request(scope).state, "refused_with", None)
+    return code
+
+
 def error_response(
     error: MemoError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -190,9 +204,10 @@ def error_response(
 
 
 class _AuthApi:
-    def __init__(self, auth: Auth, tokens: Tokens) -> None:
+    def __init__(self, auth: Auth, tokens: Tokens, lockout: Lockout) -> None:
         self._auth = auth
         self._tokens = tokens
+        self._lockout = lockout
 
     async def register(self, request: Request) -> Response:
         body = await read_json(request, Register)
@@ -203,9 +218,11 @@ class _AuthApi:
 
     async def login(self, request: Request) -> Response:
         body = await read_json(request, Login)
-        signed_in = await self._auth.login(
-            body, address=_address(request), user_agent=request.headers.get("user-agent")
-        )
+        address = _address(request)
+        async with self._lockout.at(normalize_email(body.email) or body.email, address):
+            signed_in = await self._auth.login(
+                body, address=address, user_agent=request.headers.get("user-agent")
+            )
         return write_json(signed_in)
 
     async def refresh(self, request: Request) -> Response:
@@ -268,6 +285,7 @@ async def _on_exception(request: Request, error: Exception) -> Response:
     if isinstance(error, MemoError):
         if error.__cause__ is not None:
             log.warning("rest.failed", path=request.url.path, error=repr(error.__cause__))
+        request.state.refused_with = error.code
         return error_response(error)
     if isinstance(error, ClientDisconnect):  # nobody is there to read the reply
         return error_response(MemoError(ErrorCode.CANCELLED))

@@ -20,7 +20,7 @@ from joserfc.jwk import RSAKey
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
-from server.config import ConfigError
+from server.config import ConfigError, Features
 from storage.keys import SigningKey
 
 ISSUER = "memory-app"
@@ -83,13 +83,23 @@ class UnknownKeyError(MemoError):
     """The token names a signing key that this node does not know (yet)."""
 
 
-def permissions_of(role: str) -> frozenset[Permission]:  # noqa: ARG001
+_EVERYONE = frozenset(Permission) - {Permission.MANAGE_USERS}
+_TIERS = {
+    "user": frozenset({Permission.READ_MEMORIES, Permission.WRITE_MEMORIES}),
+    "premium": _EVERYONE,
+    "admin": frozenset(Permission),
+}
+
+
+def permissions_of(role: str, features: Features = "all") -> frozenset[Permission]:
     """The rights that a role brings.
 
-    Every role has them all: who hosts the server for themselves has no plans to sell. This is the
-    place where roles would differ.
+    With `all` the features, only an admin's role brings more than any other: who hosts the server
+    for themselves has no plans to sell. With `tiers` each role has its own.
     """
-    return frozenset(Permission)
+    if role == "admin" or features == "tiers":
+        return _TIERS[role]
+    return _EVERYONE
 
 
 def generate_key() -> SigningKey:
@@ -131,8 +141,8 @@ class Tokens:
     """Issues and verifies tokens with the installation's signing keys.
 
     The first of `keys` signs, all of them verify. `load` reads them again (None: they never
-    change). `clock` gives Unix seconds, `ticks` seconds that pass whatever the wall clock is set
-    to.
+    change). `features` says what rights a role brings. `clock` gives Unix seconds, `ticks` seconds
+    that pass whatever the wall clock is set to.
     """
 
     def __init__(
@@ -140,15 +150,21 @@ class Tokens:
         keys: Sequence[SigningKey],
         load: Callable[[], Awaitable[Sequence[SigningKey]]] | None = None,
         *,
+        features: Features = "all",
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
+        self._features = features
         self._clock = clock
         self._ticks = ticks
         self._loading = asyncio.Lock()
         self._keys: dict[str, RSAKey] = {}
         self._use(keys)
+
+    def rights(self, role: str) -> frozenset[Permission]:
+        """The rights that a role brings here."""
+        return permissions_of(role, self._features)
 
     def issue_access(self, user: User, session_id: UUID) -> tuple[str, float]:
         """An access token for `user`, and when it expires (Unix seconds)."""
@@ -161,7 +177,7 @@ class Tokens:
             user_id=user.id,
             email=user.email,
             role=user.role,
-            permissions=sorted(permission.value for permission in permissions_of(user.role)),
+            permissions=sorted(permission.value for permission in self.rights(user.role)),
             iat=now,
             exp=now + ACCESS_SECONDS,
             jti=uuid4(),

@@ -35,27 +35,6 @@ _SHARED = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
 _METADATA = re.compile(r"[!-+\--~]+( [A-Za-z0-9+/=]*)?", re.ASCII)
 _MAX_METADATA = 4096
 
-# The headers that pages of other origins may send and read.
-REQUEST_HEADERS = (
-    "Tus-Resumable",
-    "Upload-Checksum",
-    "Upload-Length",
-    "Upload-Metadata",
-    "Upload-Offset",
-    "X-HTTP-Method-Override",
-)
-RESPONSE_HEADERS = (
-    "Location",
-    "Tus-Checksum-Algorithm",
-    "Tus-Extension",
-    "Tus-Max-Size",
-    "Tus-Resumable",
-    "Tus-Version",
-    "Upload-Expires",
-    "Upload-Length",
-    "Upload-Offset",
-)
-
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -85,14 +64,25 @@ class Tus:
     def routes(self) -> list[Route]:
         """`/api/uploads` and `/api/uploads/{id}`. A method that a client cannot send, it may name
         in the header X-HTTP-Method-Override of a POST."""
-        all_: dict[str, Handler] = {"OPTIONS": self._options, "POST": self._create}
-        one: dict[str, Handler] = {
-            "OPTIONS": self._options,
+        return [
+            _route(rest.UPLOADS, self._options),
+            _route(rest.CREATE_UPLOAD, self._create),
+            _route(rest.UPLOAD_STATE, self._head),
+            _route(rest.CONTINUE_UPLOAD, self._patch),
+            _route(rest.END_UPLOAD, self._delete),
+            Route(rest.UPLOAD_STATE.path, _spoken(self._override), methods=["POST"]),
+        ]
+
+    async def _override(self, request: Request) -> Response:
+        handlers: Mapping[str, Handler] = {
             "HEAD": self._head,
             "PATCH": self._patch,
             "DELETE": self._delete,
         }
-        return [_route("/api/uploads", all_), _route("/api/uploads/{id}", one)]
+        handler = handlers.get(request.headers.get("x-http-method-override", "").upper())
+        if handler is None:
+            raise _wrong("X-HTTP-Method-Override", "must be PATCH, DELETE or HEAD in a POST here")
+        return await handler(request)
 
     async def _options(self, _: Request) -> Response:
         return Response(
@@ -164,16 +154,16 @@ class Tus:
         return await self._uploads.append(account_id, upload_id, offset, body, _checksum(request))
 
 
-def _route(path: str, handlers: Mapping[str, Handler]) -> Route:
+def _route(endpoint: rest.Endpoint, handler: Handler) -> Route:
+    return Route(endpoint.path, _spoken(handler), methods=[endpoint.method], name=endpoint.name)
+
+
+def _spoken(handler: Handler) -> Handler:
+    """`handler`, for requests that speak this version, with its refusals as tus has them."""
+
     async def handle(request: Request) -> Response:
-        method = request.headers.get("x-http-method-override", request.method).upper()
-        handler = handlers.get(method if request.method == "POST" else request.method)
         try:
-            if handler is None:
-                allowed = ", ".join(sorted(handlers))
-                refusal = MemoError(ErrorCode.INVALID_REQUEST, f"{path} takes {allowed} only.")
-                return error_response(refusal, status=405, headers={"Allow": allowed, **_SHARED})
-            if method != "OPTIONS" and request.headers.get("tus-resumable") != VERSION:
+            if request.method != "OPTIONS" and request.headers.get("tus-resumable") != VERSION:
                 raise WrongVersionError(
                     ErrorCode.INVALID_REQUEST,
                     f"Speak tus {VERSION}, and say so in the header Tus-Resumable.",
@@ -185,7 +175,7 @@ def _route(path: str, handlers: Mapping[str, Handler]) -> Route:
             headers = {**_SHARED, "Tus-Version": VERSION}
             return error_response(error, status=_STATUSES.get(type(error)), headers=headers)
 
-    return Route(path, handle, methods=[*handlers, "POST"], name=path)
+    return handle
 
 
 def _state(upload: Upload | File, *, with_length: bool = False) -> dict[str, str]:

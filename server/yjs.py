@@ -24,9 +24,11 @@ import structlog
 
 from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.log import Author
+from protocol.memories import Role
 from server.backlog import Backlog
 from server.metrics import Metrics
 from server.roster import Roster
+from server.throttle import Throttle
 from server.tokens import Principal
 from server.websocket import Visit, WebSocket, binary_message
 from sync.document import EMPTY_UPDATE, difference
@@ -122,6 +124,8 @@ class YjsConnection:
         self._sequence = 0
         self._resyncs = 0
         self._backlog = Backlog()
+        self._throttle = Throttle()
+        self._throttled: asyncio.TimerHandle | None = None  # while it is to send nothing more
         self.congested = False
         self._leaving = False
 
@@ -140,6 +144,8 @@ class YjsConnection:
             if self._early_bytes > MAX_EARLY_BYTES:
                 self._socket.close(CloseCode.OVERFLOW, "too much before the document is open")
             return
+        if pause := self._throttle.take(1, len(message)):
+            self._slow_down(pause)
         try:
             self._handle(message, self._subscription)
         except ValueError as error:
@@ -159,6 +165,8 @@ class YjsConnection:
 
     def closed(self) -> None:
         self._porch.metrics.websocket_connections.dec()
+        if self._throttled is not None:
+            self._throttled.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         if self._leave_roster is not None:
@@ -208,12 +216,18 @@ class YjsConnection:
 
     def released(self, size: int) -> None:
         self._backlog.remove(size)
-        self._socket.pause_reading(self._backlog.full)
+        self._update_reading()
         self._leave_if_done()
 
     def lost(self, channel: int, error: MemoError) -> None:  # noqa: ARG002
-        code = CloseCode.GONE if error.code is ErrorCode.GONE else CloseCode.OVERFLOW
+        code = _CLOSE_CODES.get(error.code, CloseCode.OVERFLOW)
         self._socket.close(code, error.code.value)
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:  # noqa: ARG002
+        subscription = self._subscription
+        if subscription is not None and subscription.can_write:
+            # What it edited as a reader was refused. Its answer brings all of that.
+            self.send(sync_message(Sync.STEP_1, subscription.room.vector))
 
     # Opening
 
@@ -286,9 +300,23 @@ class YjsConnection:
 
     def _submit(self, subscription: Subscription, payload: bytes) -> None:
         self._backlog.add(len(payload))
-        self._socket.pause_reading(self._backlog.full)
+        self._update_reading()
         self._sequence += 1
         subscription.send_update(self._sequence, payload)
+
+    def _update_reading(self) -> None:
+        self._socket.pause_reading(self._backlog.full or self._throttled is not None)
+
+    def _slow_down(self, seconds: float) -> None:
+        """It sends faster than it may: what comes now is handled, the next waits in the socket."""
+        if self._throttled is not None:
+            self._throttled.cancel()
+        self._throttled = asyncio.get_running_loop().call_later(seconds, self._go_on)
+        self._update_reading()
+
+    def _go_on(self) -> None:
+        self._throttled = None
+        self._update_reading()
 
     async def _answer_all(self) -> None:
         """One answer at a time: of those asked for meanwhile, the last stands for all."""

@@ -1,6 +1,6 @@
 """Accounts and their sessions: users, signed-in devices, refresh tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from uuid import UUID
@@ -11,8 +11,10 @@ import msgspec
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import timestamp
+from storage.postgres import Connection
 
 REFRESH_LIFETIME = timedelta(days=7)
+REMEMBERED_LIFETIME = timedelta(days=30)
 
 # A session that has run out is kept while a document token made in it may still be in use.
 _KEEP_EXPIRED = timedelta(days=31)
@@ -58,8 +60,8 @@ WITH account AS (
 ), forgotten AS (
     DELETE FROM sessions WHERE user_id = $1 AND expires_at < now() - $5::interval
 ), started AS (
-    INSERT INTO sessions (user_id, user_agent, address, expires_at)
-    SELECT id, $3, $4, now() + $6::interval FROM account RETURNING id
+    INSERT INTO sessions (user_id, user_agent, address, lifetime, expires_at)
+    SELECT id, $3, $4, $6, now() + $6 FROM account RETURNING id
 ), issued AS (
     INSERT INTO refresh_tokens (hash, session_id) SELECT $2, id FROM started
 )
@@ -67,7 +69,7 @@ SELECT started.id AS session_id, {", ".join(f"account.{name.strip()}" for name i
 FROM account, started
 """
 _LOCK_SESSION = """
-SELECT s.id, s.ended_at IS NOT NULL OR s.expires_at <= now() AS over, u.is_active
+SELECT s.id, s.lifetime, s.ended_at IS NOT NULL OR s.expires_at <= now() AS over, u.is_active
 FROM sessions AS s JOIN users AS u ON u.id = s.user_id
 WHERE s.id = (SELECT session_id FROM refresh_tokens WHERE hash = $1)
 FOR NO KEY UPDATE OF s
@@ -79,7 +81,7 @@ DELETE FROM refresh_tokens WHERE session_id = $1 AND created_at < now() - $2::in
 """
 _EXTEND = f"""
 WITH extended AS (
-    UPDATE sessions SET last_active_at = now(), expires_at = now() + $2::interval WHERE id = $1
+    UPDATE sessions SET last_active_at = now(), expires_at = now() + lifetime WHERE id = $1
     RETURNING user_id
 )
 SELECT {_USER} FROM users WHERE id = (SELECT user_id FROM extended)
@@ -97,13 +99,20 @@ WITH seen AS (
     UPDATE sessions SET last_active_at = now()
     WHERE id = $1 AND ended_at IS NULL AND last_active_at < now() - $2::interval
 )
-SELECT s.user_id, s.ended_at IS NOT NULL AS ended, s.expires_at <= now() AS expired, u.is_active
+SELECT s.user_id, s.ended_at IS NOT NULL AS ended, s.expires_at <= now() AS expired, u.is_active,
+    u.role
 FROM sessions AS s JOIN users AS u ON u.id = s.user_id WHERE s.id = $1
 """
 _ENDED = """
 SELECT given.id FROM unnest($1::uuid[]) AS given (id)
 LEFT JOIN sessions AS s ON s.id = given.id LEFT JOIN users AS u ON u.id = s.user_id
 WHERE s.id IS NULL OR s.ended_at IS NOT NULL OR NOT u.is_active
+"""
+_FAMILIAR = """
+SELECT EXISTS (
+    SELECT FROM sessions AS s JOIN users AS u ON u.id = s.user_id
+    WHERE lower(u.email) = lower($1) AND s.address = $2
+)
 """
 
 
@@ -124,6 +133,7 @@ class Standing(msgspec.Struct, frozen=True):
     ended: bool
     expired: bool
     is_active: bool
+    role: str
 
 
 class Rotated(Enum):
@@ -189,20 +199,34 @@ class Accounts:
 
     async def user(self, user_id: UUID) -> User | None:
         """The account as its owner sees it."""
-        row = await self._pool.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
-        return None if row is None else _read_user(row)
+        return await read_account(self._pool, user_id)
 
     async def users(self, limit: int) -> Sequence[User]:
         """At most `limit` accounts, oldest first."""
         query = f"SELECT {_USER} FROM users ORDER BY created_at, id LIMIT $1"
         return [_read_user(row) for row in await self._pool.fetch(query, limit)]
 
+    async def users_of(self, user_ids: Sequence[UUID]) -> Sequence[User]:
+        """The accounts with these ids that there are, in the same order."""
+        query = f"""
+            SELECT {_USER} FROM unnest($1::uuid[]) WITH ORDINALITY AS given (id, number)
+            JOIN users USING (id) ORDER BY number
+        """
+        return [_read_user(row) for row in await self._pool.fetch(query, list(user_ids))]
+
     async def sign_in(
-        self, user_id: UUID, refresh_hash: bytes, *, address: str | None, user_agent: str | None
+        self,
+        user_id: UUID,
+        refresh_hash: bytes,
+        *,
+        address: str | None,
+        user_agent: str | None,
+        lifetime: timedelta = REFRESH_LIFETIME,
     ) -> tuple[UUID, User] | None:
         """A new session and its account, or None when the account is disabled.
 
-        `refresh_hash` is the SHA-256 of the session's first refresh token.
+        `refresh_hash` is the SHA-256 of the session's first refresh token. Each refresh has the
+        session last for `lifetime` from then on.
         """
         row = await self._pool.fetchrow(
             _SIGN_IN,
@@ -211,7 +235,7 @@ class Accounts:
             user_agent,
             address,
             _KEEP_EXPIRED,
-            REFRESH_LIFETIME,
+            lifetime,
         )
         return None if row is None else (row["session_id"], _read_user(row))
 
@@ -233,9 +257,9 @@ class Accounts:
             if await connection.execute(_SPEND, spent) != "UPDATE 1":
                 await connection.execute(_END, session_id, "refresh token reused")
                 return Rotation(Rotated.REUSED, session_id)
-            await connection.execute(_FORGET_TOKENS, session_id, REFRESH_LIFETIME)
+            await connection.execute(_FORGET_TOKENS, session_id, session["lifetime"])
             await connection.execute(_ISSUE, fresh, session_id)
-            row = await connection.fetchrow(_EXTEND, session_id, REFRESH_LIFETIME)
+            row = await connection.fetchrow(_EXTEND, session_id)
             assert row is not None  # locked above, and users go together with their sessions
             return Rotation(Rotated.FRESH, session_id, _read_user(row))
 
@@ -254,12 +278,22 @@ class Accounts:
         row = await self._pool.fetchrow(_STANDING, session_id, _ACTIVITY_STEP)
         if row is None:
             return None
-        return Standing(row["user_id"], row["ended"], row["expired"], row["is_active"])
+        return Standing(**row)
 
     async def ended(self, session_ids: Sequence[UUID]) -> Sequence[UUID]:
         """Those of the sessions that speak for nobody any more."""
         rows = await self._pool.fetch(_ENDED, list(session_ids))
         return [row["id"] for row in rows]
+
+    async def roles(self, user_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        """The role that each of the accounts has now."""
+        query = "SELECT id, role FROM users WHERE id = ANY ($1::uuid[])"
+        return {row["id"]: row["role"] for row in await self._pool.fetch(query, list(user_ids))}
+
+    async def familiar(self, email: str, address: str) -> bool:
+        """Whether the account has signed in from this address, as far back as is kept."""
+        known: bool = await self._pool.fetchval(_FAMILIAR, email, address)
+        return known
 
     async def set_active(self, email: str, active: bool) -> tuple[User, Sequence[UUID]] | None:
         """Enable or disable an account; disabling ends its sessions, whose ids are returned."""
@@ -276,6 +310,22 @@ class Accounts:
                 return _read_user(row), []
             ended = await connection.fetch(_END_ALL, row["id"], "account disabled")
             return _read_user(row), [session["id"] for session in ended]
+
+    async def set_role(self, email: str, role: str) -> User | None:
+        """Give an account another role."""
+        row = await self._pool.fetchrow(
+            "UPDATE users SET role = $2, updated_at = now()"
+            f" WHERE lower(email) = lower($1) RETURNING {_USER}",
+            email,
+            role,
+        )
+        return None if row is None else _read_user(row)
+
+
+async def read_account(connection: Connection | asyncpg.Pool, user_id: UUID) -> User | None:
+    """The account as its owner sees it."""
+    row = await connection.fetchrow(f"SELECT {_USER} FROM users WHERE id = $1", user_id)
+    return None if row is None else _read_user(row)
 
 
 def _read_user(row: asyncpg.Record) -> User:

@@ -1,11 +1,11 @@
 """A node's claim on its database: one that hears of no others has to be the only one.
 
 Held as an advisory lock, exclusive or shared, on a connection of its own: it goes with the node,
-however that ends.
+however that ends. What the database has to tell its nodes comes over the same connection.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -21,6 +21,7 @@ RETRY_SECONDS = 1.0  # between tries to claim again, after the connection was lo
 
 # Numbers that no other advisory lock of this database uses.
 _LOCK = 0x6D656D6F6E6F6465
+_CHANNEL = "memo_accounts"  # of the triggers in migration 0009
 
 
 class Claimed(DatabaseUnavailable):
@@ -35,10 +36,11 @@ class Claim:
         self._shared = shared
         self._lost = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self._hear: Callable[[str | None], None] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def held(cls, url: str, *, shared: bool) -> AsyncIterator[None]:
+    async def held(cls, url: str, *, shared: bool) -> AsyncIterator["Claim"]:
         """Claim the database until the end; `shared` with other nodes that share it too.
 
         A claim that is lost with its connection is made again as soon as the database is back.
@@ -59,12 +61,30 @@ class Claim:
             raise DatabaseUnavailable(f"the database could not be claimed: {error}") from error
         keeping = asyncio.create_task(claim._keep())
         try:
-            yield
+            yield claim
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
             await claim._drop()
+
+    async def follow(self, hear: Callable[[str | None], None]) -> None:
+        """Have `hear` called with each notice about accounts, `session ID` or `account ID`, and
+        with None where some may have been missed."""
+        self._hear = hear
+        if self._connection is not None:
+            # Should it be lost just now, the next one listens.
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._listen(self._connection)
+
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        if self._hear is not None:
+            await connection.add_listener(_CHANNEL, self._notified)
+            self._hear(None)
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if self._hear is not None:
+            self._hear(str(payload))
 
     async def _make(self) -> bool:
         """Whether the database is this node's now."""
@@ -80,6 +100,7 @@ class Claim:
         made: bool = await connection.fetchval(f"SELECT {name}($1)", _LOCK)
         if made:
             connection.add_termination_listener(lambda _: self._lost.set())
+            await self._listen(connection)
         else:
             await self._drop()
         return made

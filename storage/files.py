@@ -36,10 +36,6 @@ USED_BYTES = """
 """
 
 
-# Files as a source of the feed: kind, rows, and the columns of account, id and transaction.
-FEED_SOURCE = ("'file'", "files f", "f.user_id", "f.id", "f.changed_xid")
-
-
 class Content(NamedTuple):
     """A file and where its bytes are."""
 

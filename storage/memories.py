@@ -1,6 +1,7 @@
 """Memories as rows: what documents hold, projected for lists, and each member's own marks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from math import ceil
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from protocol.log import Entry, Projection
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
 from storage import outage
+from storage.trash import TRASH_SECONDS, TrashRows
 
 # Any connection that runs queries: taken from the pool, or the pool itself.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -19,7 +21,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 MEMORY_COLUMNS = """
     m.id, m.user_id, ms.category_id, m.title, m.description, m.content, m.tags, m.metadata,
     ms.is_favorite, ms.is_archived, m.privacy_level, ms.role, d.epoch, d.head AS log_offset,
-    m.created_at, m.updated_at
+    m.created_at, m.updated_at, d.deleted_at
 """
 MEMORY_TABLES = """
     memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
@@ -49,8 +51,10 @@ _CREATE = f"""
 WITH m AS (
     INSERT INTO memories (id, user_id, title, description, content, tags, metadata)
     SELECT $1, $2, $6, $7, $8, $9, $10
-    WHERE $3::uuid IS NULL
-        OR EXISTS (SELECT FROM memory_categories WHERE id = $3 AND user_id = $2)
+    WHERE NOT EXISTS (
+            SELECT FROM tombstones WHERE user_id = $2 AND kind = 'memory' AND record_id = $1)
+        AND ($3::uuid IS NULL OR EXISTS (
+            SELECT FROM memory_categories WHERE id = $3 AND user_id = $2 FOR KEY SHARE))
     ON CONFLICT (id) DO NOTHING RETURNING *
 ), ms AS (
     INSERT INTO memberships (memory_id, user_id, role, category_id, is_favorite, is_archived)
@@ -70,9 +74,24 @@ WITH m AS (
 SELECT {MEMORY_COLUMNS} FROM m, ms, d
 """
 
+# In the order of ids, so that two who mark the same memories never wait for each other.
+_MARK_EACH = """
+WITH mine AS (
+    SELECT s.memory_id, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
+    WHERE s.user_id = $1 AND s.memory_id = ANY ($2) ORDER BY s.memory_id
+    FOR NO KEY UPDATE OF s
+), marked AS (
+    UPDATE memberships s SET {column} = $3, changed_xid = pg_current_xact_id()
+    FROM mine WHERE s.memory_id = mine.memory_id AND s.user_id = $1
+        AND mine.deleted_at IS NULL AND s.{column} IS DISTINCT FROM $3
+)
+SELECT memory_id, deleted_at FROM mine
+"""
+
 
 def read_memory(row: asyncpg.Record) -> Memory:
-    """A row of `MEMORY_COLUMNS` as the memory it describes."""
+    """A row of `MEMORY_COLUMNS` as the memory it describes. Who reads a public memory and is no
+    member has no marks of their own."""
     return Memory(
         id=row["id"],
         user_id=row["user_id"],
@@ -82,22 +101,26 @@ def read_memory(row: asyncpg.Record) -> Memory:
         content=row["content"],
         tags=row["tags"],
         metadata=row["metadata"],
-        is_favorite=row["is_favorite"],
-        is_archived=row["is_archived"],
+        is_favorite=row["is_favorite"] or False,
+        is_archived=row["is_archived"] or False,
         privacy_level=row["privacy_level"],
-        role=row["role"],
+        role=row["role"] or "viewer",
         epoch=str(row["epoch"]),
         offset=row["log_offset"],
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
+        deleted_at=row["deleted_at"] and timestamp(row["deleted_at"]),
     )
 
 
 class MemoryRows:
-    """The tables memories, memberships and messages. The documents are the truth of the first."""
+    """The tables memories, memberships and messages. The documents are the truth of the first.
+    `trash_seconds` is how long a deleted memory can be restored."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, trash_seconds: float = TRASH_SECONDS) -> None:
         self._pool = pool
+        self._trash = TrashRows(pool)
+        self._trash_time = timedelta(seconds=trash_seconds)
 
     async def create(
         self, entry: Entry, *, category_id: UUID | None, is_favorite: bool, is_archived: bool
@@ -106,8 +129,8 @@ class MemoryRows:
 
         Raises:
             MemoError: `conflict` when the id is another account's, `gone` when the author's own
-                memory of that id was deleted, `not_found` when the category is not the
-                author's. The author's own living memory of that id is answered as it is.
+                memory of that id was deleted or purged, `not_found` when the category is not
+                the author's. The author's own living memory of that id is answered as it is.
         """
         owner = entry.author.account_id
         projection = entry.projection
@@ -138,6 +161,7 @@ class MemoryRows:
         if holder is None:
             async with self._pool.acquire() as connection:
                 await self._check_category(connection, owner, category_id)
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted for good")
         if holder != owner:
             raise MemoError(
                 ErrorCode.CONFLICT,
@@ -150,20 +174,28 @@ class MemoryRows:
         """One memory as the account sees it.
 
         Raises:
-            MemoError: `not_found`, also when the account is no member; `gone` when deleted.
+            MemoError: `not_found`, also when the account is no member and the memory not public;
+                `gone` when deleted.
         """
         row = await self._pool.fetchrow(
             f"""
-            SELECT {MEMORY_COLUMNS}, d.deleted_at FROM {MEMORY_TABLES}
-            WHERE ms.memory_id = $1 AND ms.user_id = $2
+            SELECT {MEMORY_COLUMNS} FROM memories m JOIN documents d ON d.id = m.id
+                LEFT JOIN memberships ms ON ms.memory_id = m.id AND ms.user_id = $2
+            WHERE m.id = $1 AND (ms.role IS NOT NULL OR m.privacy_level = 'public')
             """,
             memory_id,
             account_id,
         )
         if row is None:
             raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
-        if row["deleted_at"] is not None:
-            raise MemoError(ErrorCode.GONE, "this memory has been deleted")
+        deleted_at = row["deleted_at"]
+        if deleted_at is not None:
+            purge_at = deleted_at + self._trash_time
+            raise MemoError(
+                ErrorCode.GONE,
+                "this memory has been deleted; its owner may restore it for a time",
+                details={"deletedAt": timestamp(deleted_at), "purgeAt": timestamp(purge_at)},
+            )
         return read_memory(row)
 
     async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage:
@@ -201,12 +233,13 @@ class MemoryRows:
         """Set the member's own `category_id`, `is_favorite` or `is_archived`.
 
         Raises:
-            MemoError: `not_found` when the category is not the account's.
+            MemoError: `not_found` when the category is not the account's, `forbidden` when it is
+                no member.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await self._check_category(connection, account_id, marks.get("category_id"))
             columns = ", ".join(f"{name} = ${n}" for n, name in enumerate(marks, 3))
-            await connection.execute(
+            status = await connection.execute(
                 f"""
                 UPDATE memberships SET {columns}, changed_xid = pg_current_xact_id()
                 WHERE memory_id = $1 AND user_id = $2
@@ -215,9 +248,42 @@ class MemoryRows:
                 account_id,
                 *marks.values(),
             )
+        if not status.endswith(" 1"):
+            raise MemoError(
+                ErrorCode.FORBIDDEN,
+                "categories and marks are for members: you may read this memory, no more",
+            )
+
+    async def mark_each(
+        self, memory_ids: Sequence[UUID], account_id: UUID, marks: Mapping[str, Any]
+    ) -> dict[UUID, MemoError | None]:
+        """`mark` of many memories by one column. Says of each why it was not marked, if it was
+        not: `not_found`, `gone`.
+
+        Raises:
+            MemoError: `not_found` when the category is not the account's.
+        """
+        [(column, value)] = marks.items()
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._check_category(connection, account_id, marks.get("category_id"))
+            rows = await connection.fetch(
+                _MARK_EACH.format(column=column), account_id, memory_ids, value
+            )
+        deleted = {row["memory_id"]: row["deleted_at"] is not None for row in rows}
+
+        def refusal(memory_id: UUID) -> MemoError | None:
+            if memory_id not in deleted:
+                return MemoError(
+                    ErrorCode.NOT_FOUND, "there is no such memory, or none you may see"
+                )
+            if deleted[memory_id]:
+                return MemoError(ErrorCode.GONE, "this memory has been deleted")
+            return None
+
+        return {memory_id: refusal(memory_id) for memory_id in memory_ids}
 
     async def delete(self, memory_id: UUID, account_id: UUID) -> tuple[str, Sequence[UUID]]:
-        """Mark a memory deleted. Returns when it was, and the accounts that followed it.
+        """Mark a memory deleted. Returns when it was, and the accounts that are to be told.
 
         Deleting again answers as the first time, so that a retry is harmless.
 
@@ -225,28 +291,11 @@ class MemoryRows:
             MemoError: `not_found` when the account is no member, `forbidden` when it is one
                 but not the owner.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            role = await connection.fetchval(
-                "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2",
-                memory_id,
-                account_id,
-            )
-            if role is None:
-                raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
-            if role != "owner":
-                raise MemoError(ErrorCode.FORBIDDEN, "only the owner may delete a memory")
-            deleted_at = await connection.fetchval(
-                """
-                UPDATE documents SET deleted_at = coalesce(deleted_at, now()),
-                    changed_xid = pg_current_xact_id()
-                WHERE id = $1 RETURNING deleted_at
-                """,
-                memory_id,
-            )
-            followers = await connection.fetch(
-                "SELECT user_id FROM memberships WHERE memory_id = $1", memory_id
-            )
-        return timestamp(deleted_at), [row[0] for row in followers]
+        [fate] = await self._trash.delete(account_id, [memory_id])
+        if fate.error is not None:
+            raise fate.error
+        assert fate.moment is not None  # it is deleted
+        return timestamp(fate.moment), fate.followers
 
     async def unprojected(self, limit: int) -> Sequence[UUID]:
         """Documents whose rows are behind their log."""
@@ -346,7 +395,7 @@ class MemoryRows:
         if category_id is None:
             return
         known = await connection.fetchval(
-            "SELECT true FROM memory_categories WHERE id = $1 AND user_id = $2",
+            "SELECT true FROM memory_categories WHERE id = $1 AND user_id = $2 FOR KEY SHARE",
             category_id,
             account_id,
         )

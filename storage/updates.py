@@ -34,6 +34,20 @@ SELECT d.epoch, d.head, d.projected_offset, d.deleted_at IS NOT NULL AS deleted,
 FROM documents d LEFT JOIN document_snapshots s ON s.document_id = d.id WHERE d.id = $1
 """
 
+# The memory itself is looked at only for who is no member.
+_ROLE = """
+SELECT coalesce(
+    (SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2),
+    (SELECT 'viewer' FROM memories WHERE id = $1 AND privacy_level = 'public'))
+"""
+_ROLES = """
+SELECT coalesce(
+    (SELECT role FROM memberships WHERE memory_id = p.document_id AND user_id = p.account_id),
+    (SELECT 'viewer' FROM memories WHERE id = p.document_id AND privacy_level = 'public'))
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS p (document_id, account_id, place)
+ORDER BY p.place
+"""
+
 # The running total is taken before the row itself, so the first row always comes.
 _READ = """
 SELECT log_offset, payload FROM (
@@ -149,12 +163,14 @@ class UpdateLog:
 
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
         with outage.reported():
-            role: Role | None = await self._pool.fetchval(
-                "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2",
-                document_id,
-                account_id,
-            )
+            role: Role | None = await self._pool.fetchval(_ROLE, document_id, account_id)
         return role
+
+    async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
+        documents, accounts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        with outage.reported():
+            rows = await self._pool.fetch(_ROLES, documents, accounts)
+        return [row[0] for row in rows]
 
     async def read(
         self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20
@@ -194,10 +210,11 @@ class UpdateLog:
         return outcomes
 
     async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:
+        # The lock: a document that is being purged must not leave a snapshot behind.
         status = await self._pool.execute(
             """
             INSERT INTO document_snapshots (document_id, log_offset, payload, state)
-            SELECT id, $2, $3, $4 FROM documents WHERE id = $1 AND head >= $2
+            SELECT id, $2, $3, $4 FROM documents WHERE id = $1 AND head >= $2 FOR KEY SHARE
             ON CONFLICT (document_id) DO UPDATE
             SET log_offset = excluded.log_offset, payload = excluded.payload,
                 state = excluded.state, created_at = now()

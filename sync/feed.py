@@ -5,8 +5,17 @@ from typing import Protocol
 from uuid import UUID
 
 from protocol import frames
-from protocol.events import FEED_CHANGED
+from protocol.events import (
+    ACCOUNT_CHANGED,
+    FEED_CHANGED,
+    MEMBERS_CHANGED,
+    SHARING_INVITED,
+    Content,
+    Event,
+)
 from protocol.feed import Changes, FeedChanged, GetChanges
+from protocol.records import Empty
+from protocol.sharing import Invited, MembersChanged
 from sync.interfaces import Broker, Caller
 
 
@@ -44,14 +53,33 @@ class Feed:
 
 
 class Notices:
-    """Tells the devices of accounts that something changed for them."""
+    """Tells the devices of accounts what concerns them."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None) -> None:
-        """A memory that these accounts follow has changed. The message is encoded once, as the
-        devices will read it."""
-        message = frames.encode(frames.Event(FEED_CHANGED.name, FeedChanged(memory_id=memory_id)))
+    def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None = None) -> None:
+        """Something that these accounts follow has changed: this memory, or whatever it is."""
+        self._tell(accounts, FEED_CHANGED, FeedChanged(memory_id=memory_id))
+
+    def members_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
+        """The members of a memory, or its invitations, have changed."""
+        self._tell(accounts, MEMBERS_CHANGED, MembersChanged(memory_id=memory_id))
+
+    def invited(self, accounts: Iterable[UUID], invitation_id: UUID) -> None:
+        """These accounts have an invitation to a memory."""
+        self._tell(accounts, SHARING_INVITED, Invited(invitation_id=invitation_id))
+
+    def _tell(self, accounts: Iterable[UUID], event: Event[Content], body: Content) -> None:
+        """The message is encoded once, as the devices will read it."""
+        message = frames.encode(frames.Event(event.name, body))
         for account_id in accounts:
             self._broker.publish(account_topic(account_id), message)
+
+    def account_changed(self, account_id: UUID) -> None:
+        """The account itself has changed."""
+        self._tell([account_id], ACCOUNT_CHANGED, Empty())
+
+    def session_ended(self, session_id: UUID) -> None:
+        """A session has ended: its connections close, on every node."""
+        self._broker.publish(session_topic(session_id), b"")

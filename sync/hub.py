@@ -8,10 +8,11 @@ from uuid import UUID
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Projection, Standing
+from protocol.memories import Role
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
 from sync.opening import Content, Opening
-from sync.room import HOLD_SECONDS, Room, may_write
+from sync.room import HOLD_SECONDS, Room
 from sync.scanning import load_state
 from sync.state import State
 from sync.tasks import Tasks, outlived
@@ -54,6 +55,7 @@ class Hub:
         self._deleted_meanwhile: set[UUID] = set()  # while they were being opened
         self._writing: set[asyncio.Task[bool]] = set()
         self._channels = count(1)
+        self._role_changes = 0
         self._end_deleted = broker.subscribe("deleted", self._deleted)
 
     def start(self) -> None:
@@ -82,11 +84,11 @@ class Hub:
         The subscription is live when this returns: send the answer before anything else runs.
 
         Raises:
-            MemoError: `not_found` (also when the account is no member), `gone`.
+            MemoError: `not_found` (also when the account may not read it), `gone`.
         """
-        role = await self._log.role(document_id, subscriber.author.account_id)
-        if role is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        account_id = subscriber.author.account_id
+        changes = self._role_changes
+        role = await self._role(document_id, account_id)
         room = await self._room(document_id)
         room.pins += 1
         try:
@@ -94,11 +96,25 @@ class Hub:
             if after > room.head and after > await self._log.head(document_id):
                 after = 0
             content = await room.content(after)
+            while changes != self._role_changes:
+                # It may have been this account's. Nobody tells a subscription yet to be.
+                changes = self._role_changes
+                role = await self._role(document_id, account_id)
         finally:
             self._unpin(room)
         if room.ended:
             raise MemoError(ErrorCode.GONE, "this memory has been deleted")
-        return Opening(room.subscribe(subscriber, may_write(role), content.offset), content)
+        return Opening(room.subscribe(subscriber, role, content.offset), content)
+
+    async def _role(self, document_id: UUID, account_id: UUID) -> Role:
+        role = await self._log.role(document_id, account_id)
+        if role is None:
+            raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        return role
+
+    def doubt_roles(self) -> None:
+        """Somebody's role has changed: openings under way ask for theirs again."""
+        self._role_changes += 1
 
     async def content(self, document_id: UUID) -> Content:
         """The whole document."""

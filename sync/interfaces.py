@@ -35,7 +35,11 @@ class Log(Protocol):
         """The offset of the newest committed update of each; without those that are deleted."""
 
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
-        """The account's role in the memory; None if it is no member."""
+        """The account's role in the memory; None if it may not even read it. Who is no member
+        may read a public memory, as a viewer."""
+
+    async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
+        """The role for each document and account, in order."""
 
     async def read(
         self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20
@@ -166,7 +170,11 @@ class Subscriber(Protocol):
         """An update of `size` bytes that it sent no longer waits, whatever came of it."""
 
     def lost(self, channel: int, error: MemoError) -> None:
-        """The channel ended: the document is gone, or what it misses is no longer in the log."""
+        """The channel ended: the document is gone, or not for this account any more, or what it
+        misses is no longer in the log."""
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        """Its account has another role in an open document: it may write from now on, or not."""
 
 
 class Observer(Protocol):
@@ -189,6 +197,11 @@ class Observer(Protocol):
     def failed(self, what: str, document_id: UUID | None, error: BaseException) -> None: ...
 
     def compacted(self, document_id: UUID, size: int) -> None: ...
+
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        """A version was made, which takes so many bytes."""
+
+    def purged(self, memories: int) -> None: ...
 
     def heard(self, what: str) -> None:
         """An announcement of another node: its commit was the next, early or a duplicate; or it

@@ -23,6 +23,7 @@ from protocol.memories import (
     Memory,
     MemoryPage,
     OneMemory,
+    PrivacyLevel,
     UpdateMemory,
 )
 from sync.document import Edit, check_values, edit
@@ -50,6 +51,12 @@ class MemoryStore(Protocol):
     async def delete(self, memory_id: UUID, account_id: UUID) -> tuple[str, Sequence[UUID]]: ...
 
 
+class Privacy(Protocol):
+    """How far a memory is shared."""
+
+    async def set_privacy(self, memory_id: UUID, account_id: UUID, level: PrivacyLevel) -> None: ...
+
+
 class Memories:
     """Binds the operations `memories.*`. All server-side edits of this process are made under
     one Yjs client id, drawn anew at each start."""
@@ -61,12 +68,15 @@ class Memories:
         projector: Projector,
         workers: WorkerPool,
         notices: Notices,
+        *,
+        privacy: Privacy,
     ) -> None:
         self._store = store
         self._hub = hub
         self._projector = projector
         self._workers = workers
         self._notices = notices
+        self._privacy = privacy
         self._client_id = secrets.randbits(32)
 
     async def create(self, caller: Caller, request: CreateMemory) -> OneMemory:
@@ -103,7 +113,8 @@ class Memories:
     async def update(self, caller: Caller, request: UpdateMemory) -> OneMemory:
         """Raises:
         MemoError: `not_found`, `gone`, `forbidden` (a shared field, by one who may not
-            write), `invalid_request`.
+            write; a mark, by no member; the privacy level, not by the owner),
+            `invalid_request`.
         """
         account_id = caller.author.account_id
         change = Edit(
@@ -119,6 +130,8 @@ class Memories:
             for name in ("category_id", "is_favorite", "is_archived")
             if (value := getattr(request, name)) is not UNSET
         }
+        if request.privacy_level is not UNSET:
+            await self._privacy.set_privacy(request.id, account_id, request.privacy_level)
         if change != Edit():
             if memory.role not in WRITERS:
                 raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")

@@ -44,6 +44,7 @@ class Presence(Generic[Owner]):
         self._states: dict[int, State] = {}
         self._owners: dict[int, Owner] = {}
         self._held: dict[Owner, int] = {}  # how many clients each owner shows
+        self._bytes: dict[Owner, int] = {}  # and how long their states are
         self._nodes: set[Owner] = set()  # the owners that are other nodes
         self._changed: dict[int, tuple[State, bool]] = {}  # and whether it is of this node
 
@@ -97,6 +98,9 @@ class Presence(Generic[Owner]):
             else:
                 if client not in self._owners:
                     self._held[owner] = self._held.get(owner, 0) + 1
+                kept = self._states.get(client)
+                added = len(change[1]) - (len(kept[1]) if kept else 0)
+                self._bytes[owner] = self._bytes.get(owner, 0) + added
                 self._states[client] = change
                 self._owners[client] = owner
             self._changed[client] = change, local
@@ -114,6 +118,10 @@ class Presence(Generic[Owner]):
         between_nodes = owner in self._nodes or self._owners[client] in self._nodes
         return between_nodes and clock > self._states[client][0]
 
+    def bytes_of(self, owner: Owner) -> int:
+        """How long the states are that an owner shows, in bytes."""
+        return self._bytes.get(owner, 0)
+
     def leave(self, owner: Owner) -> bool:
         """A connection is gone, and its clients with it; whether something is to be relayed."""
         if owner not in self._held:
@@ -130,12 +138,13 @@ class Presence(Generic[Owner]):
         return True
 
     def _forget(self, client: int) -> None:
-        self._states.pop(client, None)
+        state = self._states.pop(client, None)
         owner = self._owners.pop(client, None)
-        if owner is not None:
+        if owner is not None and state is not None:
             self._held[owner] -= 1
+            self._bytes[owner] -= len(state[1])
             if not self._held[owner]:
-                del self._held[owner]
+                del self._held[owner], self._bytes[owner]
 
     def take_changes(self) -> Changes[Owner]:
         """What changed since the last call."""

@@ -57,6 +57,10 @@ class Relay:
         if self._presence.apply(subscription, payload):
             self._schedule()
 
+    def bytes_of(self, subscription: Subscription) -> int:
+        """The bytes of the states that a connection shows."""
+        return self._presence.bytes_of(subscription)
+
     def joined(self, subscription: Subscription) -> None:
         """Show everyone to one who joins, behind the answer to the opening: that goes out before
         anything else runs."""

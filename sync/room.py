@@ -17,7 +17,8 @@ from uuid import UUID
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import WRITERS, Author, Committed, Outcome, Projection, Standing
+from protocol.log import Author, Committed, Outcome, Projection, Standing
+from protocol.memories import Role
 from sync import announcement
 from sync.announcement import Arrival, Commit
 from sync.holding import Holding
@@ -166,13 +167,13 @@ class Room:
 
     # Who is here
 
-    def subscribe(self, subscriber: Subscriber, can_write: bool, position: int) -> Subscription:
+    def subscribe(self, subscriber: Subscriber, role: Role, position: int) -> Subscription:
         """Add a connection that has everything up to `position`. What it had open ends."""
         for other in self.subscriptions:
             if other.subscriber is subscriber:
                 other.close()
                 break
-        subscription = Subscription(self, subscriber, can_write, position)
+        subscription = Subscription(self, subscriber, role, position)
         self.subscriptions.add(subscription)
         if position < self.head:
             subscription.fall_behind()
@@ -602,8 +603,3 @@ def _finish(submission: Submission, offset: int) -> None:
     """A server-side write is committed: who waits for it may go on."""
     if submission.done is not None and not submission.done.done():
         submission.done.set_result(offset)
-
-
-def may_write(role: str) -> bool:
-    """Whether a member of this role may write updates."""
-    return role in WRITERS

@@ -161,6 +161,15 @@ class State:
         """Client -> deleted [start, end), sorted, none touching another."""
         return {client: list(ranges) for client, ranges in self._deleted.items()}
 
+    def place(self, client: int, clock: int) -> int:
+        """Equal for clocks in one place of the document, and under one key if under any."""
+        return self._places[client].at(clock) & ~WHAT
+
+    def root(self, name: str) -> int:
+        """The place of what is right in the root type of this name."""
+        text = name.encode()
+        return self._named(bytes((1, *_encoded([len(text)]))) + text) | 1 << _DEPTH
+
     def vector(self) -> bytes:
         """The state vector in Yjs's encoding."""
         numbers = [len(self.clocks)]
@@ -262,8 +271,11 @@ class State:
                 # When one of them is collected, so is the item in Yjs, but not in yrs.
                 raise _malformed("between items of different places", run)
             return before or behind
+        return self._named(name) | depth << _DEPTH | flags
+
+    def _named(self, name: bytes) -> int:
         digest = blake2b(name, digest_size=_NAME_BYTES, key=self._salt).digest()
-        return int.from_bytes(digest, "big") << _NAME | depth << _DEPTH | flags
+        return int.from_bytes(digest, "big") << _NAME
 
     def _check_place(self, place: int, run: Run, update: Update) -> None:
         client, start, end, held, *_ = run

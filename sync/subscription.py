@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protocol.errors import ErrorCode, MemoError
+from protocol.log import WRITERS
+from protocol.memories import Role
 from sync.interfaces import Subscriber
 from sync.submission import Delivery
 
@@ -27,20 +29,20 @@ class Subscription:
         "open",
         "position",
         "refusing",
+        "role",
         "room",
         "send",
         "subscriber",
         "wire",
     )
 
-    def __init__(
-        self, room: "Room", subscriber: Subscriber, can_write: bool, position: int
-    ) -> None:
+    def __init__(self, room: "Room", subscriber: Subscriber, role: Role, position: int) -> None:
         self.room = room
         self.subscriber = subscriber
         self.wire = subscriber.wire
         self.send = subscriber.send
-        self.can_write = can_write
+        self.role = role
+        self.can_write = role in WRITERS
         self.position = position
         self.open = True
         self.refusing = False
@@ -59,6 +61,18 @@ class Subscription:
             MemoError: `malformed_awareness`.
         """
         self.room.presence.apply(self, payload)
+
+    @property
+    def presence_bytes(self) -> int:
+        """What the connection shows of itself here."""
+        return self.room.presence.bytes_of(self)
+
+    def grant(self, role: Role) -> None:
+        """The account has this role from now on. What it sent before is judged by the commit."""
+        if self.open and role != self.role:
+            self.role = role
+            self.can_write = role in WRITERS
+            self.subscriber.role_changed(self.room.document_id, role)
 
     def close(self) -> None:
         """Leave the room. Updates already taken are committed all the same."""
@@ -183,7 +197,8 @@ class Subscription:
         self.room.observer.delivered(len(rows))
 
     def lose(self, error: MemoError | None = None) -> None:
-        """What it misses cannot be read from the log any more: it has to open again."""
+        """End the channel and say why. Without an error: what it misses cannot be read from the
+        log any more, and it has to open again."""
         if self.open:
             self.subscriber.lost(
                 self.room.channel,

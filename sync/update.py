@@ -197,8 +197,8 @@ def _structs(  # noqa: C901, PLR0912, PLR0915 - one loop, since every keystroke 
                 length = size if text.isascii() else _wide(text, pos, client, clock, update)
                 pos += size
                 held |= TEXT
-            elif kind in _CONTENT:
-                what, length, pos = _CONTENT[kind](data, pos)
+            elif kind in CONTENT:
+                what, length, pos = CONTENT[kind](data, pos)
                 held |= what
             else:
                 raise MalformedUpdate(f"unknown kind of struct {info} at byte {at}")
@@ -456,7 +456,7 @@ def _check_constant(text: str) -> NoReturn:
 
 # Of kind 2, the JSON of Yjs before 13, yrs reads one string more than there is. When kind 9, a
 # subdocument, is deleted, it goes on to use the memory that it has freed.
-_CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
+CONTENT: dict[int, Callable[[bytes, int], tuple[int, int, int]]] = {
     1: _deleted,
     3: _binary,
     5: _embed,

@@ -9,7 +9,6 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import uvicorn
@@ -19,6 +18,8 @@ from server.config import Settings
 from server.http import HTTP
 from server.websocket import WebSocket
 
+# A test makes more accounts and calls than people at one address do.
+UNLIMITED = {f"RATE_LIMIT_{limit}": "off" for limit in ("AUTH", "API", "UPLOAD", "AI", "SOCKET")}
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -38,6 +39,7 @@ class ServerProcess:
             "PORT": str(self.port),
             "DATA_DIR": str(directory),
             "LOG_FORMAT": "json",
+            **UNLIMITED,
             **({"DATABASE_URL": database} if database else {}),
             **environ,
         }
@@ -126,10 +128,13 @@ class Person:
 
 
 class LocalServer:
-    """A server within the test's process: quick to start again, on the same port."""
+    """A server within the test's process: quick to start again, on the same port. `environ` are
+    settings beyond those that each has."""
 
-    def __init__(self, directory: Path, database: str, **settings: Any) -> None:
-        self._settings = Settings(data_directory=directory, database_url=database, **settings)
+    def __init__(self, directory: Path, database: str, **environ: str) -> None:
+        self._settings = Settings.read(
+            {"DATA_DIR": str(directory), "DATABASE_URL": database, **UNLIMITED, **environ}
+        )
         self._port = free_port()
         self._stack = AsyncExitStack()
 

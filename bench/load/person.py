@@ -191,6 +191,8 @@ class Person:
         while more:
             changes = await self._call(FEED_CHANGES, GetChanges(self._cursor))
             for item in changes.items:
+                if item.kind != "memory":
+                    continue
                 if item.memory is None:
                     self._forget(item.id)
                 else:

@@ -130,6 +130,7 @@ def _operations() -> dict[str, Document]:
         operations[declared.name] = {
             **_operation("receive", declared.summary, f"{declared.name}.request", replies),
             "x-permission": declared.permission.value if declared.permission else None,
+            "x-limit": declared.limit.value,
         }
     for event in EVENTS:
         operations[event.name] = _operation("send", event.summary, f"{event.name}.event", [])

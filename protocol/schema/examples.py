@@ -10,6 +10,10 @@ from protocol.schema.shapes import FrameShape, Struct, plain
 _MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
 _USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
 _FILE = "0192f0c4-2b6d-7a91-8e35-1f7c9d0a4b62"
+_INVITATION = "0192f0c4-02b6-7d31-8e57-9f3a6c1d2b80"
+_CATEGORY = "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16"
+_VERSION = "0192f3a8-2c47-7d9b-a1e6-7b0c4d5e8f21"
+_EARLIER = "0192f2d1-90be-7a04-b3c8-1f6e5d4a9c72"
 _CURSOR = "3f6c2a9d.184467"
 _EMPTY_UPDATE = "AAA="
 
@@ -21,7 +25,7 @@ _SAMPLES: Mapping[str, Any] = {
     "userId": _USER,
     "User.id": _USER,
     "sessionId": "0192f0be-5c21-7d08-b6f4-2e7a9c1d3b58",
-    "categoryId": "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16",
+    "categoryId": _CATEGORY,
     "epoch": "5b0f9c1e-3d7a-4e62-8f14-9a6c2b7d0e35",
     "offset": 42,
     "OpenDocument.offset": 41,
@@ -58,10 +62,64 @@ _SAMPLES: Mapping[str, Any] = {
     "content": {"text": "Pastéis, then the tram."},
     "tags": ["travel", "lisbon"],
     "metadata": {"source": "phone"},
+    "Category.id": _CATEGORY,
+    "Category.name": "Travel",
+    "CreateCategory.id": _CATEGORY,
+    "CreateCategory.name": "Travel",
+    "UpdateCategory.id": _CATEGORY,
+    "UpdateCategory.name": "Trips",
+    "ReorderCategories.ids": [_CATEGORY, "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b11"],
+    "DeleteCategory.id": _CATEGORY,
+    "DeletedCategory.id": _CATEGORY,
+    "Category.description": None,
+    "versionId": _VERSION,
+    "Version.id": _VERSION,
+    "Version.kind": "named",
+    "Version.name": "Before the trip",
+    "SaveVersion.id": _VERSION,
+    "SaveVersion.name": "Before the trip",
+    "RenameVersion.name": "Before the trip",
+    "DeletedVersion.id": _VERSION,
+    "RestoreVersion.id": "0192f4c0-6e15-7283-9d0f-3a8b7c6e5d14",
+    "ListVersions.before": _EARLIER,
+    "Version.excerpt": "Pastéis, then the tram.",
+    "Version.authors": None,
+    "VersionAuthor.devices": ["adas-phone"],
+    "VersionAuthor.changes": 118,
+    "Version.size": 2048,
+    "Version.createdBy": None,
+    "GetVersion.compareTo": "previous",
+    "VersionContent.diff": None,
+    "Comparison.older": _EARLIER,
+    "Comparison.newer": _VERSION,
+    "Comparison.truncated": False,
+    "DiffPart.op": "insert",
+    "DiffPart.text": ", then the tram",
+    "FieldDiff.field": "text",
+    "PastMessage.id": "0192f0c4-0b6d-7e15-8f42-1c9d3a7b5e60",
+    "PastMessage.content": "Which bakery was it?",
+    "PastMessage.messageType": "text",
+    "PastMessage.metadata": None,
+    "PastMessage.status": "sent",
+    "BlameRun.text": "Pastéis, then the tram.",
+    "icon": "plane",
+    "color": "#06B6D4",
+    "action": "categorize",
     "isFavorite": True,
     "privacyLevel": "private",
     "role": "owner",
     "User.role": "user",
+    "memoryTitle": "Lisbon, day two",
+    "inviterName": "Ada Lovelace",
+    "invitationId": _INVITATION,
+    "Invitation.id": _INVITATION,
+    "ReceivedInvitation.id": _INVITATION,
+    "CreateInvitationLink.id": _INVITATION,
+    "InviteMember.id": _INVITATION,
+    "Invitation.email": "grace@example.com",
+    "InviteMember.email": "grace@example.com",
+    "Invitation.status": "pending",
+    "uses": 0,
     "kind": "memory",
     "memory": None,
     "search": "tram",
@@ -72,6 +130,7 @@ _SAMPLES: Mapping[str, Any] = {
     "after": _CURSOR,
     "cursor": _CURSOR,
     "deletedAt": "2026-02-01T09:00:00.000Z",
+    "purgedAt": "2026-03-03T09:00:00.000Z",
     "expiresAt": "2026-01-31T08:45:00.000Z",
     "token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
     "accessToken": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl",
@@ -90,6 +149,16 @@ _SAMPLES: Mapping[str, Any] = {
     "isVerified": False,
     "isActive": True,
     "rememberMe": True,
+    "device": "Firefox on Windows",
+    "userAgent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "address": "192.0.2.7",
+    "UpdateAccount.phoneNumber": "+351912345678",
+    "ListUsers.search": "ada",
+    "SetUserRole.role": "premium",
+    "EndSessions.id": "0192f0be-5c21-7d08-b6f4-2e7a9c1d3b58",
+    "DeviceSession.id": "0192f0be-5c21-7d08-b6f4-2e7a9c1d3b58",
+    "DeviceSession.current": True,
+    "InstallationStats.updates": 20304,
     "keys": [{"kty": "RSA", "kid": "2026-01", "use": "sig", "alg": "RS256", "e": "AQAB"}],
     "status": "healthy",
     "Readiness.status": "ready",
@@ -106,8 +175,22 @@ _SAMPLES: Mapping[str, Any] = {
 }
 
 # The example of an error is a refused request, which names no update; that of an opened document
-# is one the device has seen before.
-_LEFT_OUT = frozenset({"ErrorBody.channel", "ErrorBody.clientSeq", "OpenedDocument.snapshot"})
+# is one the device has seen before; a memory is not in the trash. An invitation has an address or a
+# token, not both.
+_LEFT_OUT = frozenset(
+    {
+        "ErrorBody.channel",
+        "ErrorBody.clientSeq",
+        "OpenedDocument.snapshot",
+        "Invitation.token",
+        "AcceptInvitation.token",
+        "Memory.deletedAt",
+        "CreateCategory.description",
+        "UpdateCategory.description",
+        "UpdateCategory.icon",
+        "UpdateCategory.color",
+    }
+)
 
 
 def example(struct: Struct) -> dict[str, Any]:

@@ -93,6 +93,92 @@ def overview() -> Section:
                         " cursor and gets what changed since, however long that was. An item may"
                         " come twice, and none is left out. With `reset` it starts from nothing."
                     ),
+                    Paragraph(
+                        "Items are of memories, categories, files and the account itself: their"
+                        " `kind` says which. Pass over an item whose kind is new to you."
+                    ),
+                ),
+            ),
+            Section(
+                "The trash",
+                (
+                    Paragraph(
+                        "A deleted memory goes to the trash: its channels end, the feed says"
+                        " `deleted`, calls and edits get `gone`. For 30 days, unless the operator"
+                        " chose otherwise, its owner may take it back by"
+                        " [memories.restore](#memoriesrestore); the `details` of a `gone` from"
+                        " [memories.get](#memoriesget) say until when. It is then as it was, and"
+                        " the feed shows it again; open its document anew. After that time, or by"
+                        " [memories.purge](#memoriespurge), it is gone for good, and so is its id:"
+                        " a create with it gets `gone`."
+                    ),
+                ),
+            ),
+            Section(
+                "Rights and roles",
+                (
+                    Paragraph(
+                        "An account has the role `user`, `premium` or `admin`, and a role brings"
+                        " rights: [account.me](#accountme) names them, and an operation says which"
+                        " one it needs. By default every account has all of them but"
+                        " `manage:users`, which is an admin's. A server set to `FEATURES=tiers`"
+                        " gives `user` only `read:memories` and `write:memories`, `premium` also"
+                        " `delete:memories`, `access:ai` and `sync:whatsapp`. A role that changes"
+                        " counts at once, whatever an access token still says: open sockets get"
+                        " [account.changed](#accountchanged)."
+                    ),
+                ),
+            ),
+            Section(
+                "Limits",
+                (
+                    Paragraph(
+                        "Who calls too often is refused with `rate_limited` and told how many"
+                        " seconds to wait: in `retryAfter`, on REST in the header `Retry-After`."
+                        " Limited calls of REST say with every answer how much is left, in"
+                        " `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds)."
+                        " Signing in rightly and refreshing do not count. Updates and presence are"
+                        " never refused for being many: the server reads them more slowly."
+                    ),
+                ),
+            ),
+            Section(
+                "Sharing",
+                (
+                    Paragraph(
+                        "A memory is `private` until its owner invites somebody: an e-mail address"
+                        " with [sharing.invite](#sharinginvite), or all who have a link with"
+                        " [sharing.link](#sharinglink). Then it is `shared`. A `public` one can be"
+                        " read by every account that knows its id, and is in the lists and feeds"
+                        " of its members alone. Set to `private` again"
+                        " ([memories.update](#memoriesupdate)), it has no member but the owner."
+                    ),
+                    Table(
+                        ("Role", "May"),
+                        (
+                            ("`owner`", "All of it: share, delete, hand over."),
+                            ("`editor`", "Read, and write updates."),
+                            ("`commenter`", "Read, and write messages by operation; no updates."),
+                            ("`viewer`", "Read. So may who is no member of a public memory."),
+                        ),
+                    ),
+                    Paragraph(
+                        "A role that changes holds at once on every open socket. The channel stays,"
+                        " the event [sharing.changed](#sharingchanged) tells the role, and"
+                        " `canWrite` is as it says from there on. What a device sent before it was"
+                        " made a reader may come back as `forbidden`; made an editor, it opens the"
+                        " document again, at its offset, and sends what it kept. Whose membership"
+                        " ends gets an error `forbidden` that names the channel, which is closed,"
+                        " and the memory as deleted in the feed; a stock client is closed with"
+                        " 4403."
+                    ),
+                    Paragraph(
+                        "A link is `PUBLIC_URL/join#token`. The token is in the fragment, which"
+                        " browsers send to nobody: the page at `/join` reads it and calls"
+                        " [sharing.accept](#sharingaccept). A letter to an invited address leads to"
+                        " `PUBLIC_URL/join#` with the invitation's id, which is accepted by the"
+                        " account of that address alone."
+                    ),
                 ),
             ),
         ),

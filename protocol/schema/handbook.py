@@ -9,6 +9,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.events import EVENTS, Event
 from protocol.frames import Event as EventFrame
 from protocol.frames import Reply, Request
+from protocol.limits import Limit
 from protocol.operations import OPERATIONS, Operation
 from protocol.rest import ENDPOINTS, FORM, JSON, Answer, Endpoint, Parameter, Refused
 from protocol.schema.blocks import Block, Code, Paragraph, Section, Table, anchor
@@ -101,6 +102,8 @@ def _operation(operation: Operation[Any, Any]) -> Section:
         if operation.permission
         else "Any signed-in account may call it."
     )
+    if operation.limit is not Limit.SOCKET:
+        right += f" It counts against `RATE_LIMIT_{operation.limit.name}`."
     return Section(
         name,
         (
@@ -152,7 +155,7 @@ def _endpoint(endpoint: Endpoint) -> Section:
     if usual.body:
         blocks += _body("Answer", usual.body, sent=False)
     rows = [_answer(answer) for answer in endpoint.answers]
-    rows += [(str(code.status), f"`{code.value}`: {code.meaning}") for code in endpoint.errors]
+    rows += [(str(code.status), f"`{code.value}`: {code.meaning}") for code in endpoint.refusals]
     blocks.append(Table(("Status", "Meaning"), tuple(sorted(rows)), "Statuses"))
     if endpoint.request and endpoint.content_type == JSON:
         blocks.append(Code("json", _json(example(endpoint.request)), "Request"))

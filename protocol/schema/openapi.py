@@ -17,6 +17,15 @@ _ABOUT = (
 
 Document = dict[str, Any]
 
+_LIMIT_HEADERS: Document = {
+    name: {"description": meaning, "schema": {"type": "integer", "minimum": 0}}
+    for name, meaning in (
+        ("RateLimit-Limit", "Calls allowed in a window of time."),
+        ("RateLimit-Remaining", "Those of them that are left."),
+        ("RateLimit-Reset", "Seconds until the counting begins anew."),
+    )
+}
+
 
 def openapi() -> Document:
     """The document, in an order that depends on the declarations alone."""
@@ -58,9 +67,11 @@ def _endpoint(endpoint: Endpoint) -> Document:
     responses = {str(usual.status): _answer(usual)}
     if usual.body:
         responses[str(usual.status)]["content"][JSON]["example"] = example(usual.body)
+    if endpoint.limit:
+        responses[str(usual.status)]["headers"] = _LIMIT_HEADERS
     responses |= {str(other.status): _answer(other) for other in others}
-    for status in sorted({code.status for code in endpoint.errors}):
-        codes = [code for code in endpoint.errors if code.status == status]
+    for status in sorted({code.status for code in endpoint.refusals}):
+        codes = [code for code in endpoint.refusals if code.status == status]
         responses[str(status)] = _refusals(codes)
     document["responses"] = responses
     return document

@@ -81,9 +81,9 @@ async def server(shared_database: str) -> AsyncIterator[LocalServer]:
         server = LocalServer(
             directory,
             shared_database,
-            max_file_bytes=MAX_FILE_BYTES,
-            file_quota_bytes=QUOTA,
-            cors_origins=("https://app.example.com",),
+            MAX_FILE_BYTES=str(MAX_FILE_BYTES),
+            FILE_QUOTA=str(QUOTA),
+            CORS_ORIGINS="https://app.example.com",
         )
         await server.start()
         yield server
@@ -522,7 +522,10 @@ async def test_files_are_renamed_moved_listed_and_deleted(ada: Person) -> None:
     assert await ada.call("files.update", id=file["id"], memoryId=str(uuid4())) == "not_found"
     apart = (await ada.call("files.update", id=file["id"], memoryId=None))["file"]
     assert apart["memoryId"] is None
+    cursor = (await ada.call("feed.changes"))["cursor"]
     deleted = await ada.call("files.delete", id=file["id"])
+    changed = (await ada.call("feed.changes", after=cursor))["items"]
+    assert changed == [{"kind": "file", "id": file["id"], "deleted": True}]
     assert await ada.call("files.delete", id=file["id"]) == deleted
     assert await ada.call("files.get", id=file["id"]) == "not_found"
     assert await ada.call("files.delete", id=str(uuid4())) == "not_found"

@@ -32,7 +32,10 @@ PATCH = {"Content-Type": "application/offset+octet-stream"}
 async def server(shared_database: str) -> AsyncIterator[LocalServer]:
     with fresh_directory() as directory:
         server = LocalServer(
-            directory, shared_database, max_file_bytes=MAX_FILE_BYTES, file_quota_bytes=QUOTA
+            directory,
+            shared_database,
+            MAX_FILE_BYTES=str(MAX_FILE_BYTES),
+            FILE_QUOTA=str(QUOTA),
         )
         await server.start()
         yield server

@@ -12,7 +12,7 @@ import httpx
 
 from tests.faults.clocked import Clock
 from tests.faults.patience import until
-from tests.serving import free_port
+from tests.serving import UNLIMITED, free_port
 
 RESTART_SECONDS = 0.5  # before a node that ended is started again
 STOP_SECONDS = 30.0
@@ -38,6 +38,7 @@ class Node:
             "PORT": str(self.port),
             "DATA_DIR": str(directory),
             "LOG_FORMAT": "json",
+            **UNLIMITED,
             **environ,
         }
 

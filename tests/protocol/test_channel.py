@@ -362,6 +362,41 @@ def test_a_reader_s_edits_stay_here() -> None:
     assert [update.update for update in sent(channel)] == [b"1"]
 
 
+def test_a_role_that_changes_has_the_document_opened_again() -> None:
+    channel = Channel(MEMORY, merge=merge)
+    channel.opening()
+    assert channel.granted(False) is None  # the answer will tell
+    channel.opened(answer())
+    assert channel.granted(True) is None
+    edit(channel, b"1")
+    (update,) = sent(channel)
+    assert channel.granted(False) == 0.0
+    assert phase(channel) is Phase.STALE
+    # What was under way is refused, and stays here until the account may write again.
+    assert channel.refused(update.client_seq, error(ErrorCode.FORBIDDEN)) is None
+    channel.opening()
+    channel.opened(answer(can_write=False))
+    assert code(channel) is ErrorCode.FORBIDDEN
+    assert channel.granted(True) == 0.0
+    channel.opening()
+    channel.opened(answer())
+    assert [update.update for update in sent(channel)] == [b"1"]
+
+
+def test_a_document_that_ended_for_this_account_may_be_asked_for_again() -> None:
+    channel = Channel(MEMORY, merge=merge)
+    channel.opening()
+    channel.opened(answer())
+    assert channel.refused(None, error(ErrorCode.FORBIDDEN)) is None
+    assert code(channel) is ErrorCode.FORBIDDEN
+    edit(channel, b"1")
+    assert sent(channel) == []
+    channel.opening()
+    channel.opened(answer())
+    assert code(channel) is None
+    assert [update.update for update in sent(channel)] == [b"1"]
+
+
 def test_a_document_that_could_not_be_opened_may_be_asked_for_again() -> None:
     channel = Channel(MEMORY, merge=merge)
     channel.opening()

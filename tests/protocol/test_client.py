@@ -676,6 +676,22 @@ async def test_a_reader_s_edit_is_an_error_and_is_not_sent(server: ScriptedServe
     assert not server.sent(frames.Update)
 
 
+async def test_a_reader_who_is_made_an_editor_sends_what_waited(server: ScriptedServer) -> None:
+    server.can_write = False
+    async with device(server) as client:
+        document = await client.open(MEMORY)
+        await document.synced()
+        document.text += "a"
+        server.can_write = True
+        await server.tell(frames.Event("sharing.changed", {"memoryId": str(MEMORY), "role": "new"}))
+        changed = {"memoryId": str(MEMORY), "role": "editor"}
+        await server.tell(frames.Event("sharing.changed", changed))
+        await server.until(lambda: bool(server.sent(frames.Update)))
+        await document.saved()
+        assert document.can_write
+    assert len(server.requests("documents.open")) == 2
+
+
 async def test_a_document_that_is_not_there_says_so_and_may_come(server: ScriptedServer) -> None:
     server.open_refusals = [ErrorCode.NOT_FOUND]
     async with device(server) as client:

@@ -45,7 +45,7 @@ def test_no_two_declarations_share_a_name() -> None:
 
 @of_each_operation
 def test_an_operation_is_named_domain_dot_verb(operation: Operation[Any, Any]) -> None:
-    assert re.fullmatch(r"[a-z]+\.[a-z]+", operation.name)
+    assert re.fullmatch(r"[a-z]+\.[a-z]+([A-Z][a-z]+)*", operation.name)
 
 
 @of_each_operation

@@ -200,7 +200,7 @@ def test_an_endpoint_is_in_openapi_with_all_its_answers(endpoint: Endpoint) -> N
     has_body = endpoint.request is not None or endpoint.content_type != JSON
     assert ("requestBody" in described) is has_body
     statuses = {answer.status for answer in endpoint.answers}
-    statuses |= {code.status for code in endpoint.errors}
+    statuses |= {code.status for code in endpoint.refusals}
     assert described["responses"].keys() == {str(status) for status in statuses}
     for response in described["responses"].values():
         assert response["description"]

@@ -164,6 +164,8 @@ def test_an_account_can_be_made_listed_closed_and_opened(database: str) -> None:
     assert "disabled" in user("list")
     assert user("enable", EMAIL) == f"enabled {EMAIL}\n"
     assert "disabled" not in user("list")
+    assert "is now: premium" in user("role", EMAIL, "premium")
+    assert "premium" in user("list")
     again = memo("user", "create", EMAIL, *NAMES, text=PASSWORD, DATABASE_URL=database)
     assert "email: there is an account with this address" in complaint(again, 1)
 
@@ -175,6 +177,7 @@ def test_an_account_can_be_made_listed_closed_and_opened(database: str) -> None:
         (("create", "ann", *NAMES), PASSWORD, "email is not an e-mail address"),
         (("create", EMAIL, *NAMES), "", "password needs 8 characters"),
         (("disable", EMAIL), "", "There is no account with this e-mail address."),
+        (("role", EMAIL, "admin"), "", "There is no account with this e-mail address."),
     ],
 )
 def test_what_is_wrong_with_an_account_is_one_line(

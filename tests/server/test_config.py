@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, Settings
+from server.config import ConfigError, Rate, Settings
 
 
 def test_nothing_set_serves_one_person_on_this_machine() -> None:
@@ -17,6 +17,8 @@ def test_nothing_set_serves_one_person_on_this_machine() -> None:
     assert settings.database_url is None
     assert settings.url == "http://127.0.0.1:8000"
     assert settings.update_retention_seconds == 7 * 24 * 3600
+    assert settings.history_retention_seconds == 90 * 24 * 3600
+    assert settings.trash_retention_seconds == 30 * 24 * 3600
 
 
 def test_empty_and_unknown_variables_are_as_if_unset() -> None:
@@ -41,6 +43,8 @@ def test_each_variable_reaches_its_field() -> None:
             "FILE_QUOTA": "2.5 GB",
             "MAX_FILE_BYTES": "64MiB",
             "UPDATE_RETENTION": "36h",
+            "HISTORY_RETENTION": "30d",
+            "TRASH_RETENTION": "90d",
         }
     ) == Settings(
         host="0.0.0.0",
@@ -57,6 +61,8 @@ def test_each_variable_reaches_its_field() -> None:
         file_quota_bytes=2_500_000_000,
         max_file_bytes=64 << 20,
         update_retention_seconds=36 * 3600.0,
+        history_retention_seconds=30 * 86400.0,
+        trash_retention_seconds=90 * 86400.0,
     )
 
 
@@ -102,6 +108,8 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("MAX_FILE_BYTES", "100 parsecs", "like 100MB or 5GB"),
         ("UPDATE_RETENTION", "7", "like 7d"),
         ("UPDATE_RETENTION", "-1d", "like 7d"),
+        ("HISTORY_RETENTION", "forever", "like 7d"),
+        ("TRASH_RETENTION", "a month", "like 7d"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_accepted(
@@ -146,3 +154,37 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(ConfigError) as refusal:
         Settings.read({"PORT": "x" * 10_000})
     assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [
+        ("5/15minutes", Rate(5, 900)),
+        ("5 / 15 minutes", Rate(5, 900)),
+        ("600/minute", Rate(600, 60)),
+        ("100/Hour", Rate(100, 3600)),
+        ("1/30seconds", Rate(1, 30)),
+        ("1000/1day", Rate(1000, 86_400)),
+        ("off", None),
+        ("OFF", None),
+    ],
+)
+def test_a_rate_is_a_number_in_a_time(value: str, rate: Rate | None) -> None:
+    assert Settings.read({"RATE_LIMIT_AUTH": value}).rate_limit_auth == rate
+
+
+@pytest.mark.parametrize("name", ["AUTH", "API", "UPLOAD", "AI", "SOCKET"])
+@pytest.mark.parametrize(
+    "value", ["5", "0/minute", "5/0minutes", "-5/minute", "5/fortnight", "x/minute", "5/1.5hours"]
+)
+def test_a_rate_that_is_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"like 5/15minutes or 100/hour, or off") as refusal:
+        Settings.read({f"RATE_LIMIT_{name}": value})
+    assert str(refusal.value).startswith(f"RATE_LIMIT_{name} is {value!r}")
+
+
+def test_features_are_for_all_or_in_tiers() -> None:
+    assert Settings.read({}).features == "all"
+    assert Settings.read({"FEATURES": "Tiers"}).features == "tiers"
+    with pytest.raises(ConfigError, match="one of all, tiers"):
+        Settings.read({"FEATURES": "some"})

@@ -40,6 +40,7 @@ async def test_without_a_build_the_page_says_how_to_make_one(tmp_path: Path) -> 
     ("path", "media_type"),
     [
         ("/", "text/html; charset=utf-8"),
+        ("/join", "text/html; charset=utf-8"),
         ("/sw.js", "text/javascript; charset=utf-8"),
         ("/manifest.webmanifest", "application/manifest+json"),
         ("/icon.svg", "image/svg+xml"),

@@ -10,11 +10,15 @@ import pytest
 
 from protocol import frames
 from protocol.errors import ErrorCode, MemoError
+from protocol.limits import Limit
 from protocol.log import Author
 from protocol.operations import OPERATIONS, Operation, Permission
+from server.config import Rate
 from server.dispatch import Binding, Call, Dispatcher
+from server.limits import Limiter
 from server.metrics import Metrics
 from server.tokens import Principal
+from storage.counters import LocalCounters
 
 EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 
@@ -35,12 +39,21 @@ async def nothing(call: Call, request: Any) -> Any:
     return request
 
 
-def dispatcher(*bindings: Binding[Call, Any, Any], metrics: Metrics | None = None) -> Any:
-    return Dispatcher(OPERATIONS, bindings, metrics or Metrics())
+def dispatcher(
+    *bindings: Binding[Call, Any, Any],
+    metrics: Metrics | None = None,
+    limiter: Limiter | None = None,
+) -> Any:
+    return Dispatcher(
+        OPERATIONS, bindings, metrics or Metrics(), limiter or Limiter({}, LocalCounters())
+    )
 
 
-def all_bound(handler: Any = nothing, metrics: Metrics | None = None) -> Any:
-    return dispatcher(*(Binding(each, handler) for each in OPERATIONS), metrics=metrics)
+def all_bound(
+    handler: Any = nothing, metrics: Metrics | None = None, limiter: Limiter | None = None
+) -> Any:
+    bindings = (Binding(each, handler) for each in OPERATIONS)
+    return dispatcher(*bindings, metrics=metrics, limiter=limiter)
 
 
 def error_of(answer: Any) -> frames.ErrorBody:
@@ -154,3 +167,30 @@ async def test_a_cancelled_call_is_cancelled_in_its_handler() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+async def test_every_operation_trips_its_limit_before_its_body_is_read(
+    operation: Operation[Any, Any],
+) -> None:
+    for limit in {Limit.SOCKET, operation.limit}:
+        served = all_bound(limiter=Limiter({limit: Rate(1, 60)}, LocalCounters()))
+        call, request = call_with(*Permission), frames.Request(7, operation.name, msgspec.Raw(b""))
+        first = error_of(await served.run(call, request))
+        assert first.code == ErrorCode.INVALID_REQUEST.value
+        second = error_of(await served.run(call, request))
+        assert second.code == ErrorCode.RATE_LIMITED.value
+        assert second.retry_after is not None
+        other = error_of(await served.run(call_with(*Permission), request))
+        assert other.code == ErrorCode.INVALID_REQUEST.value
+
+
+async def test_what_may_not_be_called_counts_against_nothing() -> None:
+    served = all_bound(limiter=Limiter({Limit.SOCKET: Rate(1, 60)}, LocalCounters()))
+    call = call_with()
+    for operation in ("memories.delete", "memories.eat"):
+        error = error_of(await served.run(call, frames.Request(7, operation, EMPTY)))
+        assert error.code != ErrorCode.RATE_LIMITED.value
+    assert not isinstance(
+        await served.run(call, frames.Request(7, "account.me", EMPTY)), frames.Error
+    )

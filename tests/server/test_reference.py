@@ -151,7 +151,7 @@ async def page() -> AsyncIterator[Page]:
 
 async def test_search_leaves_only_what_matches_and_a_link_brings_the_rest_back(page: Page) -> None:
     await page.keyboard.press("/")
-    await page.keyboard.type("sortOrder")
+    await page.keyboard.type("sortBy")
     await expect(page.locator(".entry:visible")).to_have_count(1)
     await expect(page.locator("#memorieslist")).to_be_visible()
     await expect(page.locator("#found")).to_have_text("1 section matches.")

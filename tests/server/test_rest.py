@@ -24,10 +24,12 @@ from protocol import rest as declared
 from protocol.accounts import Refreshed, SignedIn
 from protocol.errors import ErrorCode, MemoError
 from server.auth import Auth
+from server.limits import Limiter, Lockout
 from server.passwords import Passwords
 from server.rest import error_response, exception_handlers, read_body, route, routes
 from server.tokens import Tokens, generate_key
 from storage.accounts import Accounts
+from storage.counters import LocalCounters
 
 KEY = generate_key()
 PASSWORD = "TestPassword123!"
@@ -62,8 +64,10 @@ async def url(pool: asyncpg.Pool) -> AsyncIterator[str]:
 
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     tokens = Tokens([KEY])
-    auth = Auth(Accounts(pool), tokens, passwords, ended)
-    async with serving(routes(auth, tokens)) as url:
+    accounts = Accounts(pool)
+    auth = Auth(accounts, tokens, passwords, ended)
+    lockout = Lockout(Limiter({}, LocalCounters()), accounts.familiar)
+    async with serving(routes(auth, tokens, lockout)) as url:
         yield url
     passwords.close()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,6 +14,7 @@ from protocol.log import Author, Entry
 from server.roster import Roster
 from server.tokens import Principal
 from storage.accounts import Accounts
+from storage.claim import Claim
 from storage.feed import Feed
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
@@ -162,3 +165,101 @@ async def test_the_roster_looks_for_ended_sessions_and_goes_on_when_it_cannot(
         while not visitor.endings:  # noqa: ASYNC110 (the test is told by a plain call)
             await asyncio.sleep(0)
     running.cancel()
+
+
+# What the database tells
+
+
+@asynccontextmanager
+async def listening(roster: Roster, database: str) -> AsyncIterator[None]:
+    """The roster runs, and looks for nothing by itself."""
+    async with Claim.held(database, shared=True) as claim:
+        running = asyncio.create_task(roster.run())
+        await claim.follow(roster.hear)
+        yield
+        running.cancel()
+
+
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.roster.SESSIONS_SECONDS", 600.0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (the test is told by plain calls)
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.usefixtures("idle")
+async def test_a_notice_ends_the_session_that_it_names_and_no_other(
+    pool: asyncpg.Pool, database: str, roster: Roster, ada: Author
+) -> None:
+    over, lives = await session(pool, ada), await session(pool, ada)
+    first, second = Visitor(roster, over), Visitor(roster, lives)
+    async with listening(roster, database):
+        await pool.execute("UPDATE sessions SET ended_at = now() WHERE id = $1", over.session_id)
+        await until(lambda: first.endings)
+    assert second.endings == 0
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE users SET is_active = false WHERE id = $1", "DELETE FROM users WHERE id = $1"],
+)
+async def test_a_notice_ends_all_sessions_of_an_account_that_is_closed(
+    pool: asyncpg.Pool, database: str, roster: Roster, ada: Author, statement: str
+) -> None:
+    bob = await add_person(pool)
+    hers = [Visitor(roster, await session(pool, ada)) for _ in range(2)]
+    his = Visitor(roster, await session(pool, bob))
+    async with listening(roster, database):
+        await pool.execute(statement, ada.account_id)
+        await until(lambda: all(visitor.endings for visitor in hers))
+    assert his.endings == 0
+
+
+@pytest.mark.usefixtures("idle")
+async def test_a_role_is_told_to_its_accounts_connections_and_to_none_that_left(
+    pool: asyncpg.Pool, database: str, roster: Roster, ada: Author
+) -> None:
+    roles: list[str] = []
+    bobs: list[str] = []
+    speaker = await session(pool, ada)
+    leave = roster.enter(speaker, lambda _: None, granted=roles.append)
+    roster.enter(await session(pool, await add_person(pool)), lambda _: None, granted=bobs.append)
+    async with listening(roster, database):
+        await until(lambda: roles and bobs)  # who has just come is told what they may have missed
+        await pool.execute("UPDATE users SET role = 'admin' WHERE id = $1", ada.account_id)
+        await until(lambda: roles[-1] == "admin")
+        leave()
+        await pool.execute("UPDATE users SET role = 'user' WHERE id = $1", ada.account_id)
+        late: list[str] = []
+        roster.enter(speaker, lambda _: None, granted=late.append)
+        roster.hear(None)
+        await until(lambda: late)
+    assert roles[-1] == "admin"
+    assert late == ["user"]
+    assert set(bobs) == {"user"}
+
+
+@pytest.mark.usefixtures("idle")
+async def test_what_was_missed_while_the_connection_was_lost_is_found(
+    pool: asyncpg.Pool, database: str, roster: Roster, ada: Author
+) -> None:
+    visitor = Visitor(roster, await session(pool, ada))
+    async with listening(roster, database):
+        async with pool.acquire() as connection, connection.transaction():
+            # Whoever listens is gone before the notice is sent.
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'memo node' AND datname = current_database()"
+            )
+            await connection.execute("UPDATE sessions SET ended_at = now()")
+        await until(lambda: visitor.endings)
+
+
+def test_a_notice_of_another_kind_is_passed_over(roster: Roster) -> None:
+    for notice in ("", "session", "session x", "account ", f"colour {uuid4()}"):
+        roster.hear(notice)

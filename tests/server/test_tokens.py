@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -29,7 +30,7 @@ from joserfc.jwk import KeySet, RSAKey
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
-from server.config import ConfigError
+from server.config import ConfigError, Features
 from server.tokens import Principal, Tokens, UnknownKeyError, generate_key, read_key
 from storage.keys import SigningKey
 
@@ -56,6 +57,8 @@ ADA = User(
     created_at="2026-01-01T00:00:00.000Z",
     updated_at="2026-01-01T00:00:00.000Z",
 )
+
+EVERYONES = frozenset(Permission) - {Permission.MANAGE_USERS}
 
 
 class Clock:
@@ -126,7 +129,7 @@ def test_an_access_token_speaks_for_its_account_and_session(tokens: Tokens, acce
         session_id=SESSION,
         email="ada@example.com",
         role="user",
-        permissions=frozenset(Permission),
+        permissions=EVERYONES,
         expires_at=NOW + 900,
     )
     assert tokens.issue_access(ADA, SESSION)[1] == NOW + 900
@@ -143,7 +146,7 @@ def test_an_access_token_has_the_claims_of_the_plan(access: str) -> None:
         "userId": str(ADA.id),
         "email": "ada@example.com",
         "role": "user",
-        "permissions": sorted(permission.value for permission in Permission),
+        "permissions": sorted(permission.value for permission in EVERYONES),
         "iat": int(NOW),
         "exp": int(NOW) + 900,
     }
@@ -204,7 +207,7 @@ def test_a_document_token_opens_its_document_for_as_long_as_asked(
     assert (principal.account_id, principal.session_id) == (ADA.id, SESSION)
     assert principal.document_id == MEMORY
     assert principal.expires_at == NOW + 30 * 86_400
-    assert principal.permissions == frozenset(Permission)
+    assert principal.permissions == EVERYONES
     clock.now += 11
     expired = refusal(lambda: tokens.verify_document(document, MEMORY))
     assert expired.code is ErrorCode.TOKEN_EXPIRED
@@ -534,3 +537,30 @@ def test_a_key_that_cannot_be_used_is_refused_in_one_line_without_showing_it(
     assert said in message
     assert "\n" not in message
     assert "BEGIN" not in message
+
+
+# What roles bring
+
+_BASE = {"read:memories", "write:memories"}
+_MORE = {"delete:memories", "access:ai", "sync:whatsapp"}
+_ADMINS = {"manage:users"}
+
+
+@pytest.mark.parametrize(
+    ("features", "role", "rights"),
+    [
+        ("tiers", "user", _BASE),
+        ("tiers", "premium", _BASE | _MORE),
+        ("tiers", "admin", _BASE | _MORE | _ADMINS),
+        ("all", "user", _BASE | _MORE),
+        ("all", "premium", _BASE | _MORE),
+        ("all", "admin", _BASE | _MORE | _ADMINS),
+    ],
+)
+def test_roles_bring_the_plans_rights_in_tiers_and_all_but_the_admins_without(
+    features: Features, role: str, rights: set[str]
+) -> None:
+    assert {right.value for right in Tokens([KEY], features=features).rights(role)} == rights
+    user = msgspec.structs.replace(ADA, role=role)
+    access, _ = Tokens([KEY], features=features, clock=lambda: NOW).issue_access(user, SESSION)
+    assert set(claims_of(access)["permissions"]) == rights

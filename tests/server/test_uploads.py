@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
+from protocol.feed import Change
 from protocol.files import File
 from protocol.log import Author
 from server.metrics import Metrics
@@ -20,7 +21,8 @@ from server.sweep import Sweep
 from server.uploads import Uploads
 from server.writing import Writing
 from storage.blobs import PART_BYTES, Blobs
-from storage.files import FEED_SOURCE, FileRows, read_files
+from storage.feed import Feed
+from storage.files import FileRows
 from storage.uploads import Intake, Upload, UploadRows
 from sync.broker import LocalBroker
 from sync.feed import Notices
@@ -355,26 +357,23 @@ async def test_a_disabled_account_reads_nothing(
 async def test_every_change_of_a_file_is_one_of_the_feed(
     nodes: list[Node], ada: Author, pool: asyncpg.Pool
 ) -> None:
-    _, rows, account, id_, changed = FEED_SOURCE
+    feed = Feed(pool)
+    cursor = await feed.cursor()
 
-    async def changes() -> list[tuple[UUID, int]]:
-        found = await pool.fetch(
-            f"SELECT {id_}, {changed}::text FROM {rows} WHERE {account} = $1", ada.account_id
-        )
-        return [(row[0], int(row[1])) for row in found]
+    async def news() -> Change:
+        nonlocal cursor
+        changes = await feed.changes(ada.account_id, cursor, 10)
+        cursor = changes.cursor
+        [change] = changes.items
+        return change
 
     file = await stored(nodes[0], ada, b"x")
-    [before] = await changes()
-    await nodes[0].files.update(file.id, ada.account_id, filename="b")
-    [after] = await changes()
-    assert (before[0], after[0]) == (file.id, file.id)
-    assert after[1] > before[1]
-    async with pool.acquire() as connection:
-        read = await read_files(connection, ada.account_id, [file.id, uuid4()])
-        assert read[file.id].filename == "b"
-        assert await read_files(connection, uuid4(), [file.id]) == {}
+    assert await news() == Change(kind="file", id=file.id, file=file)
+    renamed = await nodes[0].files.update(file.id, ada.account_id, filename="b")
+    assert await news() == Change(kind="file", id=file.id, file=renamed)
+    await stored(nodes[0], await add_person(pool), b"another's")
     await nodes[0].files.delete(file.id, ada.account_id)
-    assert await pool.fetchval("SELECT record_id FROM tombstones WHERE kind = 'file'") == file.id
+    assert await news() == Change(kind="file", id=file.id, deleted=True)
 
 
 async def test_too_many_uploads_at_once_are_told_to_come_later(

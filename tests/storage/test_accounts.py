@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -350,3 +351,43 @@ async def test_disabling_an_account_ends_its_sessions_and_enabling_leaves_them_e
         assert standing is not None
         assert standing.ended is over
     assert await accounts.set_active("nobody@example.com", False) is None
+
+
+async def lifetime(pool: asyncpg.Pool, session_id: UUID) -> timedelta:
+    """How long the session lasts from its last use."""
+    row = await pool.fetchrow(
+        "SELECT expires_at - last_active_at AS lasts FROM sessions WHERE id = $1", session_id
+    )
+    assert row is not None
+    lasts: timedelta = row["lasts"]
+    return lasts
+
+
+@pytest.mark.parametrize("days", [7, 30])
+async def test_a_session_keeps_its_lifetime_over_refreshes(
+    pool: asyncpg.Pool, accounts: Accounts, ada: User, days: int
+) -> None:
+    lasting = timedelta(days=days)
+    signed_in = await accounts.sign_in(
+        ada.id, digest("0"), address=None, user_agent=None, lifetime=lasting
+    )
+    assert signed_in is not None
+    assert await lifetime(pool, signed_in[0]) == lasting
+    # Nearly run out, it is refreshed in the last hour.
+    await pool.execute("UPDATE sessions SET expires_at = now() + interval '1 hour'")
+    rotation = await accounts.rotate(digest("0"), digest("1"))
+    assert rotation.outcome is Rotated.FRESH
+    assert await lifetime(pool, signed_in[0]) == lasting
+    assert (await accounts.rotate(digest("1"), digest("2"))).outcome is Rotated.FRESH
+    # The first token is still known for spent when a thief brings it.
+    await pool.execute("UPDATE refresh_tokens SET created_at = created_at - interval '6 days'")
+    assert (await accounts.rotate(digest("0"), digest("3"))).outcome is Rotated.REUSED
+
+
+async def test_a_place_is_familiar_where_the_account_has_signed_in(
+    accounts: Accounts, ada: User
+) -> None:
+    await accounts.sign_in(ada.id, digest("a"), address="192.0.2.1", user_agent=None)
+    assert await accounts.familiar("ADA@example.com", "192.0.2.1")
+    assert not await accounts.familiar(ada.email, "192.0.2.2")
+    assert not await accounts.familiar("bob@example.com", "192.0.2.1")

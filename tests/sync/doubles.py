@@ -14,13 +14,19 @@ from pycrdt import Doc, Text
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Committed, Entry, Outcome, Snapshot, Standing
+from protocol.memories import Role
+from storage.invitations import Invitations
+from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
+from sync.access import Access
 from sync.broker import LocalBroker
+from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Broker, Subscriber
 from sync.opening import Opening
 from sync.room import HOLD_SECONDS, Room
+from sync.sharing import Sharing
 from sync.subscription import Subscription
 from sync.tasks import Tasks
 from sync.watch import DOWN_SECONDS, IDLE_SECONDS, Watch
@@ -72,6 +78,14 @@ class RacingLog(UpdateLog):
         if (intervention := self.after.pop(name, None)) is not None:
             await intervention()
         return result
+
+    async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
+        role: Role | None = await self._meet("role", super().role(document_id, account_id))
+        return role
+
+    async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
+        roles: list[Role | None] = await self._meet("roles", super().roles(pairs))
+        return roles
 
     async def standing(self, document_id: UUID) -> Standing | None:
         standing: Standing | None = await self._meet("standing", super().standing(document_id))
@@ -176,6 +190,12 @@ class Watcher:
     def compacted(self, document_id: UUID, size: int) -> None:
         self._count("compacted")
 
+    def versioned(self, document_id: UUID, kind: str, size: int) -> None:
+        self._count(f"versioned {kind}")
+
+    def purged(self, memories: int) -> None:
+        self._count("purged", memories)
+
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
 
@@ -225,6 +245,7 @@ class Device:
         self.acks: dict[int, int] = {}
         self.refusals: list[Refusal] = []
         self.losses: list[MemoError] = []
+        self.roles: list[Role] = []
         self.presence: list[bytes] = []
         self.unreleased = 0
         self.start = 0
@@ -263,6 +284,11 @@ class Device:
     def lost(self, channel: int, error: MemoError) -> None:
         self.events.append(("lost", error.code))
         self.losses.append(error)
+        self.news.tell()
+
+    def role_changed(self, document_id: UUID, role: Role) -> None:
+        self.events.append(("role", role))
+        self.roles.append(role)
         self.news.tell()
 
     # What the test has it do
@@ -332,6 +358,7 @@ class Node:
         self.hub = Hub(
             self.log, broker, self.workers, self.watcher, self.tasks, **{"on_commit": (), **options}
         )
+        self.access = Access(self.hub, self.log, broker, self.watcher)
 
     def room(self, memory: UUID) -> Room:
         return self.hub.rooms[memory]
@@ -362,10 +389,12 @@ async def running(
         node.log,
         node.broker,
         node.watcher,
+        [node.access.check],
         idle_seconds=idle_seconds,
         down_seconds=down_seconds,
     )
     node.tasks.start(watch.run())
+    node.tasks.start(node.access.run())
     try:
         yield node
     finally:
@@ -380,3 +409,17 @@ async def device(node: Node, memory: UUID, author: Author, name: str = "device")
     made = Device(author, name)
     await made.open(node.hub, memory)
     return made
+
+
+def sharing_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Sharing:
+    """The operations on the members of memories, without letters."""
+    return Sharing(
+        Memberships(pool),
+        Invitations(pool, verified_only=False),
+        MemoryRows(pool),
+        node.access,
+        notices,
+        observer=node.watcher,
+        url="https://memo.example.com",
+        normalize=str,
+    )

@@ -19,7 +19,7 @@ from sync.feed import Notices, account_topic
 from sync.memories import Memories
 from sync.projection import Projector
 from tests.rows import add_member, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running
+from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
 
 
 class Caller:
@@ -56,7 +56,9 @@ async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
         projector = Projector(
             node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
         )
-        yield Stage(node, Memories(rows, node.hub, projector, node.workers, notices))
+        sharing = sharing_of(node, pool, notices)
+        memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
+        yield Stage(node, memories)
 
 
 @pytest.fixture

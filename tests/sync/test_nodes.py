@@ -466,7 +466,7 @@ async def test_more_presence_than_one_message_holds_reaches_other_nodes(
     others = [Device(ada, f"other {number}") for number in range(3)]
     here = writer.subscription.room
     for number, device in enumerate([writer, *others]):
-        device.subscription = here.subscribe(device, can_write=True, position=here.head)
+        device.subscription = here.subscribe(device, role="editor", position=here.head)
         for client in range(16):
             device.subscription.send_awareness(cursor(100 * number + client, 1, large))
     await reader.news.until(lambda: len(seen(reader)) == 64)

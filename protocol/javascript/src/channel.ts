@@ -98,6 +98,11 @@ export class Channel implements ChannelOwner {
     this.#open();
   }
 
+  /** The account may edit from now on, or not: opened again, its edits go out or stay. */
+  granted(canWrite: boolean): void {
+    if (this.isOpen && canWrite !== this.canWrite) this.retry();
+  }
+
   /** Sends what waits in the outbox, as far as the server's acks keep up. */
   pump(): void {
     const connection = this.#connection;

@@ -69,7 +69,7 @@ export class MemoryClient extends Emitter<ClientEvents> {
   readonly #wake = () => this.#woken();
   readonly #owner: ConnectionOwner = {
     welcomed: (connection, welcome) => this.#welcomed(connection, welcome),
-    event: (name, body) => this.emit("event", { name, body } as ClientEvent),
+    event: (name, body) => this.#heard({ name, body } as ClientEvent),
     lost: (loss) => this.#lost(loss),
   };
   #status: ConnectionStatus = "offline";
@@ -179,6 +179,11 @@ export class MemoryClient extends Emitter<ClientEvents> {
     for (const call of [...this.#waiting]) call.send(connection);
     this.#waiting.clear();
     this.#library.attach(connection);
+  }
+
+  #heard(event: ClientEvent): void {
+    if (event.name === "sharing.changed") this.#library.roleChanged(event.body);
+    this.emit("event", event);
   }
 
   #lost({ code, error, reconnectAfterMs }: Loss): void {

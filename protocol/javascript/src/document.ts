@@ -144,6 +144,11 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
     this.#channel.detach();
   }
 
+  /** For the client only: the account may edit from now on, or not. */
+  granted(canWrite: boolean): void {
+    this.#channel.granted(canWrite);
+  }
+
   /** For the client only: brings all edits to the server, if it is there, and to the store. */
   async rest(): Promise<void> {
     this.#collect();

@@ -2,6 +2,7 @@ import type { Connection } from "./connection.js";
 import { MemoryDocument } from "./document.js";
 import { MemoError } from "./errors.js";
 import type { DocumentStore } from "./store.js";
+import type { SharingChanged } from "./types.js";
 
 /** How many documents send what was left unsent at once after a reconnect. */
 const lanes = 4;
@@ -61,6 +62,12 @@ export class Library {
     const document = this.#holdings.get(id)?.document;
     if (document?.sync.state === "refused") document.retry();
     else if (!document && this.#connection) void this.#sendPending(this.#online.signal);
+  }
+
+  /** The account has another role in a memory. */
+  roleChanged({ memoryId, role }: SharingChanged): void {
+    const canWrite = role === "owner" || role === "editor";
+    this.#holdings.get(memoryId)?.document?.granted(canWrite);
   }
 
   async #load(id: string): Promise<MemoryDocument> {

@@ -45,8 +45,8 @@ export interface DocumentToken {
 
 /**
  * `after` is a cursor of an earlier answer or of the welcome; without it all is sent. With `brief`,
- * items say where a memory's document stands and leave out what it holds: for devices that keep the
- * documents, and open those that are behind.
+ * items of memories say where the document stands and leave out what it holds: for devices that
+ * keep the documents, and open those that are behind.
  */
 export interface GetChanges {
   /** At most 200 characters. */
@@ -59,7 +59,7 @@ export interface GetChanges {
 
 /**
  * With `more`, ask again from `cursor` at once. With `reset`, forget what is known first: these
- * items are the start of everything.
+ * items are the start of everything. A cursor that was not used for half a year may be answered so.
  */
 export interface Changes {
   items: Change[];
@@ -71,11 +71,15 @@ export interface Changes {
 }
 
 /**
- * `memory` is there unless it was deleted or the account is no longer a member. In a `brief` answer
- * the fields behind it stand in its place: what they lack is as their defaults say.
+ * Something that the account follows, as it is now: one of `memory`, `category`, `file` and `user`,
+ * as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
+ * account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again. In a
+ * `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack is as
+ * their defaults say.
  */
 export interface Change {
-  kind: "memory";
+  /** `memory`, `category`, `file` or `account`. Pass over what you do not know.. */
+  kind: string;
   id: string;
   /** Default: `false`. */
   deleted?: boolean;
@@ -89,12 +93,16 @@ export interface Change {
   isFavorite?: boolean;
   /** Default: `false`. */
   isArchived?: boolean;
+  category?: Category;
+  user?: User;
+  file?: File;
 }
 
 /**
  * A memory as one member sees it. `content` carries the body under `text`, beside whatever else the
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
- * how far the document's log goes; the other fields follow it within moments.
+ * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
+ * while the memory is in the trash.
  */
 export interface Memory {
   id: string;
@@ -115,6 +123,72 @@ export interface Memory {
   createdAt: string;
   /** RFC 3339, in UTC. */
   updatedAt: string;
+  /** RFC 3339, in UTC. */
+  deletedAt?: string | null;
+}
+
+/**
+ * A category of one account. `icon` is a name that the app knows. Those with `isDefault` were made
+ * with the account; they may be changed and deleted like any other. Lists are sorted by
+ * `sortOrder`, which need not be without gaps.
+ */
+export interface Category {
+  id: string;
+  name: string;
+  description: string | null;
+  icon: string | null;
+  color: string | null;
+  isDefault: boolean;
+  sortOrder: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+}
+
+/** An account as its owner sees it. */
+export interface User {
+  id: string;
+  email: string;
+  username: string | null;
+  firstName: string | null;
+  lastName: string | null;
+  avatarUrl: string | null;
+  phoneNumber: string | null;
+  timezone: string;
+  language: string;
+  themePreference: string;
+  role: string;
+  isVerified: boolean;
+  isActive: boolean;
+  /** RFC 3339, in UTC. */
+  lastLoginAt: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+}
+
+/**
+ * One file. `fileType` is what its bytes are, whatever its name says; `sha256` is their digest in
+ * hexadecimal. An image gets a thumbnail, and `width` and `height` in `metadata`, soon after it
+ * arrives: `isProcessed` says that this is over. `metadata.error` says why there is none.
+ */
+export interface File {
+  id: string;
+  userId: string;
+  memoryId: string | null;
+  messageId: string | null;
+  filename: string;
+  originalFilename: string;
+  fileType: string;
+  fileSize: number;
+  sha256: string;
+  hasThumbnail: boolean;
+  metadata: Record<string, unknown>;
+  isProcessed: boolean;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
 }
 
 /** `id` may be made by the client, so that a retry is harmless. */
@@ -177,7 +251,9 @@ export interface Pagination {
 
 /**
  * Fields left out stay as they are; `null` clears one. `content` replaces the whole of it, its
- * `text` as the smallest edit of the body that gives it.
+ * `text` as the smallest edit of the body that gives it. `privacyLevel` is the owner's to set:
+ * `private` ends all other memberships and invitations, `public` lets every account that knows the
+ * id read the memory.
  */
 export interface UpdateMemory {
   id: string;
@@ -192,6 +268,7 @@ export interface UpdateMemory {
   metadata?: Record<string, unknown> | null;
   isFavorite?: boolean;
   isArchived?: boolean;
+  privacyLevel?: "private" | "public" | "shared";
 }
 
 export interface DeleteMemory {
@@ -219,28 +296,6 @@ export interface ListFiles {
 export interface FilePage {
   files: File[];
   pagination: Pagination;
-}
-
-/**
- * One file. `fileType` is what its bytes are, whatever its name says; `sha256` is their digest in
- * hexadecimal. An image gets a thumbnail, and `width` and `height` in `metadata`, soon after it
- * arrives: `isProcessed` says that this is over. `metadata.error` says why there is none.
- */
-export interface File {
-  id: string;
-  userId: string;
-  memoryId: string | null;
-  messageId: string | null;
-  filename: string;
-  originalFilename: string;
-  fileType: string;
-  fileSize: number;
-  sha256: string;
-  hasThumbnail: boolean;
-  metadata: Record<string, unknown>;
-  isProcessed: boolean;
-  /** RFC 3339, in UTC. */
-  createdAt: string;
 }
 
 export interface GetFile {
@@ -299,6 +354,445 @@ export interface FileUsage {
   count: number;
 }
 
+/** `before` is the id of the last version of the page before. */
+export interface ListVersions {
+  memoryId: string;
+  before?: string | null;
+  /** 1 to 100. Default: `50`. */
+  limit?: number;
+}
+
+/**
+ * Newest first. What no version holds yet comes first of all, as `current`. Versions are not in the
+ * feed: ask again when the memory has changed, which may have added one.
+ */
+export interface VersionPage {
+  versions: Version[];
+  more: boolean;
+}
+
+/**
+ * A memory as it was at `offset` of its log. `kind` is `auto` (made by the server), `named` (saved
+ * by a member), `restore` (made before a restore, so that it can be undone; `restoredId` is the
+ * version that was restored), or `current`: what no version holds yet, without an id. `changedAt`
+ * is when its last edit was written. One with a name is kept until somebody removes it. `size` is
+ * that of the document in bytes.
+ */
+export interface Version {
+  id: string | null;
+  offset: number;
+  kind: "auto" | "current" | "named" | "restore";
+  name: string | null;
+  title: string | null;
+  excerpt: string;
+  authors: VersionAuthor[];
+  size: number;
+  /** RFC 3339, in UTC. */
+  changedAt: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  createdBy?: VersionPerson | null;
+  restoredId?: string | null;
+}
+
+/** Who wrote since the version before, with how many updates and on which devices. */
+export interface VersionAuthor {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+  /** Default: `[]`. */
+  devices?: string[];
+  /** Default: `0`. */
+  changes?: number;
+}
+
+/** Who made a version. Names are null once the account is gone. */
+export interface VersionPerson {
+  userId: string;
+  firstName?: string | null;
+  lastName?: string | null;
+}
+
+/** `compareTo` is the id of another version, `current`, or `previous`: the version before. */
+export interface GetVersion {
+  memoryId: string;
+  versionId: string;
+  /** At most 36 characters. */
+  compareTo?: string | null;
+}
+
+/** A version and what the memory was. `diff` is there when it was asked for. */
+export interface VersionContent {
+  version: Version;
+  memory: PastMemory;
+  diff?: Comparison | null;
+}
+
+/** What members share of a memory, as it was. `content` has the body under `text`. */
+export interface PastMemory {
+  title: string | null;
+  description: string | null;
+  content: Record<string, unknown>;
+  tags: string[];
+  metadata: Record<string, unknown>;
+  messages: PastMessage[];
+}
+
+/** A message of the thread, as it was. */
+export interface PastMessage {
+  id: string;
+  content: string;
+  messageType: string;
+  userId: string | null;
+  parentMessageId: string | null;
+  metadata: Record<string, unknown> | null;
+  attachments: string[] | null;
+  isAiGenerated: boolean;
+  status: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string | null;
+}
+
+/**
+ * What changed from `older` to `newer`, each the id of a version, `current` or, before the first
+ * version, `empty`. Fields that are the same are not in it. `truncated`: there is more than is
+ * sent.
+ */
+export interface Comparison {
+  older: string;
+  newer: string;
+  fields: FieldDiff[];
+  truncated: boolean;
+}
+
+/**
+ * How one field changed. `field` is `title`, `description`, `text` (the body), `tags`, `data` (the
+ * rest of `content`), `metadata` or `message`; the last with the id of the message. What is no text
+ * is compared as JSON, laid out.
+ */
+export interface FieldDiff {
+  field: "data" | "description" | "message" | "metadata" | "tags" | "text" | "title";
+  parts: DiffPart[];
+  messageId?: string | null;
+}
+
+/**
+ * A run of text: in both, only in the newer (`insert`), or only in the older (`delete`). Of a long
+ * run that is in both only its ends are sent: `skipped` is how many characters are left out behind
+ * this part. `userId` is who wrote what was inserted into the body, where that is known; what
+ * several wrote is several parts.
+ */
+export interface DiffPart {
+  op: "delete" | "equal" | "insert";
+  text: string;
+  /** Default: `0`. */
+  skipped?: number;
+  userId?: string | null;
+}
+
+/** `id` may be made by the client, so that a retry is harmless. */
+export interface SaveVersion {
+  memoryId: string;
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+}
+
+export interface OneVersion {
+  version: Version;
+}
+
+/** A version without a name is removed in time. */
+export interface RenameVersion {
+  memoryId: string;
+  versionId: string;
+  /** 1 to 100 characters. */
+  name?: string | null;
+}
+
+export interface DeleteVersion {
+  memoryId: string;
+  versionId: string;
+}
+
+export interface DeletedVersion {
+  id: string;
+}
+
+/**
+ * Title, description, `content`, metadata, tags and the body become what they were, each by the
+ * smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
+ * that were deleted come back and changed ones say what they said; those written since stay, and so
+ * does what readers did to them. Before that, a version of the present is saved (`restore`):
+ * restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
+ * becomes the id of the version that is saved.
+ */
+export interface RestoreVersion {
+  memoryId: string;
+  versionId: string;
+  id?: string | null;
+}
+
+/** Of a body of up to 1,000,000 characters in 20,000 parts. */
+export interface GetBlame {
+  memoryId: string;
+}
+
+/**
+ * The body as it is now, by who wrote it: the runs together are its text. `authors` has each
+ * account once. What is in an XML fragment, as TipTap keeps it, is not in it.
+ */
+export interface Blame {
+  runs: BlameRun[];
+  authors: VersionPerson[];
+}
+
+/**
+ * A run of the body by one account on one device, written in one go: with no pause of more than ten
+ * minutes. `writtenAt` is when its last part was. `userId` is null where it is not known.
+ */
+export interface BlameRun {
+  text: string;
+  userId: string | null;
+  deviceId: string | null;
+  /** RFC 3339, in UTC. */
+  writtenAt: string | null;
+}
+
+export interface RestoreMemory {
+  id: string;
+}
+
+export interface PurgeMemory {
+  id: string;
+}
+
+export interface PurgedMemory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  purgedAt: string;
+}
+
+/**
+ * `categoryId` goes with `categorize`; without it the memories have no category afterwards.
+ * `delete` and `purge` need the right `delete:memories`.
+ */
+export interface BulkMemories {
+  /** 1 to 100 items. */
+  ids: string[];
+  action: "archive" | "categorize" | "delete" | "favorite" | "purge" | "restore" | "unarchive" | "unfavorite";
+  categoryId?: string | null;
+}
+
+/** One for each id, in the order of the request; an id that was given twice comes once. */
+export interface BulkResults {
+  results: BulkResult[];
+}
+
+/** `error` is there when this one was not done. */
+export interface BulkResult {
+  id: string;
+  error?: Refusal;
+}
+
+/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
+export interface Refusal {
+  code: string;
+  message: string;
+  details?: Record<string, unknown>;
+}
+
+/** All of them, in order. */
+export interface Categories {
+  categories: Category[];
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. Without `sortOrder` it comes last.
+ * An account may have 500.
+ */
+export interface CreateCategory {
+  /** 1 to 100 characters. */
+  name: string;
+  id?: string | null;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+  /** 0 to 1,000,000. */
+  sortOrder?: number | null;
+}
+
+export interface OneCategory {
+  category: Category;
+}
+
+/** Fields left out stay as they are; `null` clears one. */
+export interface UpdateCategory {
+  id: string;
+  /** 1 to 100 characters. */
+  name?: string;
+  /** At most 1,000 characters. */
+  description?: string | null;
+  /** 1 to 50 characters. */
+  icon?: string | null;
+  /** Red, green and blue in hexadecimal.; at most 7 characters, matches `^#[0-9A-Fa-f]{6}$`. */
+  color?: string | null;
+}
+
+/**
+ * `ids` in their new order. Categories that are left out follow in their old one; ids that are none
+ * of the account's categories, perhaps not any more, are passed over.
+ */
+export interface ReorderCategories {
+  /** At most 500 items. */
+  ids: string[];
+}
+
+export interface DeleteCategory {
+  id: string;
+}
+
+export interface DeletedCategory {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
+export interface ListMembers {
+  memoryId: string;
+}
+
+/**
+ * The owner comes first, then the others in the order they joined. Only the owner sees the pending
+ * `invitations`; others get an empty list.
+ */
+export interface MemoryMembers {
+  members: Member[];
+  invitations: Invitation[];
+}
+
+/** An account that a memory is shared with. Only the owner is told the e-mail address. */
+export interface Member {
+  userId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+  firstName: string | null;
+  lastName: string | null;
+  username: string | null;
+  avatarUrl: string | null;
+  /** RFC 3339, in UTC. */
+  joinedAt: string;
+  email?: string | null;
+}
+
+/**
+ * An invitation as the memory's owner sees it: of one `email` address, or a link for all who have
+ * its token. A link is `used` when `maxUses` accounts have joined by it. `token` and `url` come
+ * only with the answer of `sharing.link`: the server keeps no more than a digest.
+ */
+export interface Invitation {
+  id: string;
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  status: "accepted" | "declined" | "expired" | "pending" | "revoked" | "used";
+  uses: number;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  email?: string;
+  maxUses?: number;
+  /** RFC 3339, in UTC. */
+  expiresAt?: string;
+  token?: string;
+  url?: string;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. An address that is invited already
+ * gets the new role in the invitation it has.
+ */
+export interface InviteMember {
+  memoryId: string;
+  /** 3 to 255 characters. */
+  email: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+}
+
+export interface OneInvitation {
+  invitation: Invitation;
+}
+
+/**
+ * `id` may be made by the client; a retry answers the same link under a further token. Without
+ * `maxUses` and `expiresAt` it works until it is revoked.
+ */
+export interface CreateInvitationLink {
+  memoryId: string;
+  role: "commenter" | "editor" | "viewer";
+  id?: string | null;
+  /** RFC 3339, with an offset; at most 40 characters. */
+  expiresAt?: string | null;
+  /** 1 to 1,000. */
+  maxUses?: number | null;
+}
+
+export interface RevokeInvitation {
+  memoryId: string;
+  invitationId: string;
+}
+
+export interface ReceivedInvitations {
+  invitations: ReceivedInvitation[];
+}
+
+/** An invitation as the one it was sent to sees it. */
+export interface ReceivedInvitation {
+  id: string;
+  memoryId: string;
+  memoryTitle: string | null;
+  inviterName: string;
+  role: "commenter" | "editor" | "viewer";
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+}
+
+/** Either: the id of one that was sent to the account's e-mail address, or a link's token. */
+export interface AcceptInvitation {
+  invitationId?: string | null;
+  /** At most 100 characters. */
+  token?: string | null;
+}
+
+export interface DeclineInvitation {
+  invitationId: string;
+}
+
+export interface SetMemberRole {
+  memoryId: string;
+  userId: string;
+  role: "commenter" | "editor" | "viewer";
+}
+
+export interface OneMember {
+  member: Member;
+}
+
+export interface RemoveMember {
+  memoryId: string;
+  userId: string;
+}
+
+export interface LeaveMemory {
+  memoryId: string;
+}
+
+export interface TransferMemory {
+  memoryId: string;
+  userId: string;
+}
+
 export interface RenewSession {
   token: string;
 }
@@ -314,32 +808,136 @@ export interface Me {
   permissions: string[];
 }
 
-/** An account as its owner sees it. */
-export interface User {
+/**
+ * Fields left out stay as they are; `null` clears one. `timezone` is an IANA name like
+ * `Europe/Lisbon`, `language` a tag of BCP 47 like `pt` or `zh-Hant-TW`, `phoneNumber` in E.164
+ * like `+351912345678`. `avatarUrl` is an http or https address, or `/api/files/{id}` of a file of
+ * one's own.
+ */
+export interface UpdateAccount {
+  /** 1 to 100 characters. */
+  firstName?: string;
+  /** 1 to 100 characters. */
+  lastName?: string;
+  /** 3 to 30 characters, matches `^[A-Za-z0-9]+$`. */
+  username?: string | null;
+  /** At most 2,048 characters. */
+  avatarUrl?: string | null;
+  /** At most 20 characters. */
+  phoneNumber?: string | null;
+  /** At most 50 characters. */
+  timezone?: string;
+  /** At most 35 characters. */
+  language?: string;
+  themePreference?: "dark" | "light" | "system";
+}
+
+export interface OneAccount {
+  user: User;
+}
+
+export interface SessionList {
+  sessions: DeviceSession[];
+}
+
+/**
+ * One signed-in device. `device` is a readable name made from `userAgent`, such as `Firefox on
+ * Windows`; `current` is the session of this very connection. `address` is where it signed in from.
+ * `lastActiveAt` is exact to five minutes. Without a refresh until `expiresAt` it is signed out.
+ */
+export interface DeviceSession {
   id: string;
-  email: string;
-  username: string | null;
-  firstName: string | null;
-  lastName: string | null;
-  avatarUrl: string | null;
-  phoneNumber: string | null;
-  timezone: string;
-  language: string;
-  themePreference: string;
-  role: string;
-  isVerified: boolean;
-  isActive: boolean;
-  /** RFC 3339, in UTC. */
-  lastLoginAt: string | null;
+  current: boolean;
+  device: string;
+  userAgent: string | null;
+  address: string | null;
   /** RFC 3339, in UTC. */
   createdAt: string;
   /** RFC 3339, in UTC. */
-  updatedAt: string;
+  lastActiveAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
 }
 
-/** The body of the event `feed.changed`: a hint that `feed.changes` has news. */
+/**
+ * Either `id`, or `all`: every session of the account but this one. Ending this one, by its `id`,
+ * closes the connection behind the reply.
+ */
+export interface EndSessions {
+  id?: string | null;
+  /** Default: `false`. */
+  all?: boolean;
+}
+
+/** `search` looks in e-mail address, username and names. */
+export interface ListUsers {
+  /** At most 200 characters. */
+  search?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+export interface UserPage {
+  users: User[];
+  pagination: Pagination;
+}
+
+/** Nobody changes their own role: an installation is not to lose its last admin. */
+export interface SetUserRole {
+  userId: string;
+  role: "admin" | "premium" | "user";
+}
+
+/** The account that is meant. It cannot be the caller's own. */
+export interface NamedUser {
+  userId: string;
+}
+
+/**
+ * `users` counts accounts, `disabledUsers` those of them that are closed, `activeSessions` the
+ * devices that are signed in. `updates` is the number of edits committed to the documents that
+ * there are. `fileBytes` counts the same bytes of an account once; `databaseBytes` is what the
+ * database takes on disk.
+ */
+export interface InstallationStats {
+  users: number;
+  disabledUsers: number;
+  activeSessions: number;
+  memories: number;
+  messages: number;
+  files: number;
+  fileBytes: number;
+  updates: number;
+  databaseBytes: number;
+}
+
+/**
+ * The body of the event `feed.changed`: a hint that `feed.changes` has news. `memoryId` is there
+ * when they are of one memory.
+ */
 export interface FeedChanged {
   memoryId?: string | null;
+}
+
+/**
+ * The body of the event `sharing.changed`: the account's role in a memory that is open on this
+ * connection is another one now. `canWrite` of its channel is so from this event on.
+ */
+export interface SharingChanged {
+  memoryId: string;
+  role: "commenter" | "editor" | "owner" | "viewer";
+}
+
+/** The body of the event `sharing.invited`: `sharing.invitations` has one more. */
+export interface Invited {
+  invitationId: string;
+}
+
+/** The body of the event `members.changed`: a hint that `sharing.members` has news. */
+export interface MembersChanged {
+  memoryId: string;
 }
 
 /**
@@ -359,7 +957,10 @@ export interface Register {
   username?: string | null;
 }
 
-/** The access token lives 15 minutes; the refresh token 7 days, and works once. */
+/**
+ * The access token lives 15 minutes; the refresh token 7 days (30 if the sign-in asked to be
+ * remembered), and works once.
+ */
 export interface SignedIn {
   user: User;
   accessToken: string;
@@ -367,9 +968,7 @@ export interface SignedIn {
   expiresIn: number;
 }
 
-/**
- * `rememberMe` is taken and changes nothing yet: every session lasts 7 days from its last refresh.
- */
+/** A session lasts 7 days from its last refresh, with `rememberMe` 30 days. */
 export interface Login {
   /** 3 to 255 characters. */
   email: string;
@@ -414,13 +1013,6 @@ export interface UploadForm {
  */
 export interface Refused {
   error: Refusal;
-}
-
-/** Why a call was refused. `details` maps a field's name to what is wrong with it. */
-export interface Refusal {
-  code: string;
-  message: string;
-  details?: Record<string, unknown>;
 }
 
 /** `uptime` is in seconds. */
@@ -506,7 +1098,7 @@ export interface Operations {
   "memories.list": { request: ListMemories; response: MemoryPage };
   /** Change a memory; what its document holds is changed as an edit that merges with others. */
   "memories.update": { request: UpdateMemory; response: OneMemory };
-  /** Delete a memory for all its members. */
+  /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
   /** The account's files, or those of one memory. */
   "files.list": { request: ListFiles; response: FilePage };
@@ -520,16 +1112,98 @@ export interface Operations {
   "files.url": { request: CreateFileUrl; response: FileUrl };
   /** How much the account's files take, and how much they may. */
   "files.usage": { request: Empty; response: FileUsage };
+  /** A memory's versions, newest first, with who wrote since the one before. */
+  "history.list": { request: ListVersions; response: VersionPage };
+  /** What a memory was in a version, and how that differs from another one or from now. */
+  "history.get": { request: GetVersion; response: VersionContent };
+  /** Keep what a memory is now as a version with a name. */
+  "history.save": { request: SaveVersion; response: OneVersion };
+  /** Give a version a name, which keeps it, or take its name away. */
+  "history.rename": { request: RenameVersion; response: OneVersion };
+  /** Remove a version for ever; the owner may. */
+  "history.delete": { request: DeleteVersion; response: DeletedVersion };
+  /** Make a memory what it was in a version, by an edit that merges with others. */
+  "history.restore": { request: RestoreVersion; response: OneMemory };
+  /** Who wrote which part of a memory's body, on which device and when. */
+  "history.blame": { request: GetBlame; response: Blame };
+  /** Take a memory out of the trash, for all its members. */
+  "memories.restore": { request: RestoreMemory; response: OneMemory };
+  /** Delete a memory that is in the trash for good, with its thread, files and history. */
+  "memories.purge": { request: PurgeMemory; response: PurgedMemory };
+  /** Do one thing to many memories. Each stands alone: one that fails costs the others nothing. */
+  "memories.bulk": { request: BulkMemories; response: BulkResults };
+  /** The account's categories, in order. */
+  "categories.list": { request: Empty; response: Categories };
+  /** Create a category. Repeated with the same id and account it answers the first one's. */
+  "categories.create": { request: CreateCategory; response: OneCategory };
+  /** Change a category. */
+  "categories.update": { request: UpdateCategory; response: OneCategory };
+  /** Put the categories in another order; all are answered. */
+  "categories.reorder": { request: ReorderCategories; response: Categories };
+  /** Delete a category. The memories in it stay, without one. */
+  "categories.delete": { request: DeleteCategory; response: DeletedCategory };
+  /** The members of a memory, and to its owner the pending invitations. */
+  "sharing.members": { request: ListMembers; response: MemoryMembers };
+  /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
+  "sharing.invite": { request: InviteMember; response: OneInvitation };
+  /** Make a link by which accounts join a memory. Its token is told here and never again. */
+  "sharing.link": { request: CreateInvitationLink; response: OneInvitation };
+  /** Revoke an invitation. Who has joined by it stays a member. */
+  "sharing.revoke": { request: RevokeInvitation; response: OneInvitation };
+  /** The pending invitations that were sent to the account's e-mail address. */
+  "sharing.invitations": { request: Empty; response: ReceivedInvitations };
+  /** Become a member by an invitation. It lets an account in once. */
+  "sharing.accept": { request: AcceptInvitation; response: OneMemory };
+  /** Decline an invitation that was sent to the account's e-mail address. */
+  "sharing.decline": { request: DeclineInvitation; response: Empty };
+  /** Give a member another role, at once on all open sockets. Only the owner may. */
+  "sharing.setRole": { request: SetMemberRole; response: OneMember };
+  /** End a membership, at once on all open sockets. Only the owner may. */
+  "sharing.remove": { request: RemoveMember; response: Empty };
+  /** End the account's own membership. */
+  "sharing.leave": { request: LeaveMemory; response: Empty };
+  /** Make another member the owner, and the owner an editor. */
+  "sharing.transfer": { request: TransferMemory; response: OneMemory };
   /** Give this connection a fresh access token of the same session, without reconnecting. */
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
   "account.me": { request: Empty; response: Me };
+  /** Change the signed-in account's profile. */
+  "account.update": { request: UpdateAccount; response: OneAccount };
+  /** The account's signed-in devices, the one used last first. */
+  "sessions.list": { request: Empty; response: SessionList };
+  /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
+  "sessions.end": { request: EndSessions; response: Empty };
+  /** All accounts, newest first, or those that match a search. */
+  "admin.users": { request: ListUsers; response: UserPage };
+  /** Give an account another role. What it may do changes at once, on open sockets too. */
+  "admin.setRole": { request: SetUserRole; response: OneAccount };
+  /** Close an account to its owner, and end all its sessions. */
+  "admin.disable": { request: NamedUser; response: OneAccount };
+  /** Open an account again. Its sessions stay ended. */
+  "admin.enable": { request: NamedUser; response: OneAccount };
+  /** How much there is on this installation. */
+  "admin.stats": { request: Empty; response: InstallationStats };
 }
 
 /** The body of every event, by name. */
 export interface Events {
   /** Something the account follows has changed; ask `feed.changes` from the last cursor. */
   "feed.changed": FeedChanged;
+  /** The signed-in account has changed, its profile or what it may do; ask `account.me`. */
+  "account.changed": Empty;
+  /**
+   * The account's role in a memory that is open here has changed. Whether it may write follows from
+   * it; one whose edits were refused opens the document again.
+   */
+  "sharing.changed": SharingChanged;
+  /** The account was invited to a memory; ask `sharing.invitations`. */
+  "sharing.invited": Invited;
+  /**
+   * The members of a memory of the account, or its invitations, have changed; ask
+   * `sharing.members`.
+   */
+  "members.changed": MembersChanged;
 }
 
 /** Every REST endpoint. */
@@ -725,11 +1399,11 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   },
   conflict: {
     temporary: false,
-    meaning: "It is taken: an id, an e-mail address, a username.",
+    meaning: "It is taken (an id, an e-mail address, a username), or its state does not allow this.",
   },
   too_large: {
     temporary: false,
-    meaning: "The message or value is larger than allowed.",
+    meaning: "The message or value is larger than allowed, or there are as many as there may be.",
   },
   quota_exceeded: {
     temporary: false,

@@ -330,6 +330,25 @@ test("a reader's edits are refused here and never sent", async () => {
   assert.equal(server.peer.updates().length, 0);
 });
 
+test("who is made an editor sends what waited, and who is made a reader sends no more", async () => {
+  const become = async (role: string, canWrite: boolean) => {
+    log.canWrite = canWrite;
+    server.peer.send([23, "sharing.changed", { memoryId: id, role }]);
+    await event(document, "sync", (sync) => sync.canWrite === canWrite);
+  };
+  await become("viewer", false);
+  const refused = event(document, "refused");
+  text(document).insert(0, "waits");
+  assert.equal((await refused).code, "forbidden");
+  await become("editor", true);
+  await saved(document);
+  assert.equal(log.text, "waits");
+  const opened = server.peer.requests("documents.open").length;
+  server.peer.send([23, "sharing.changed", { memoryId: id, role: "owner" }]);
+  await read();
+  assert.equal(server.peer.requests("documents.open").length, opened);
+});
+
 test("an update over the server's limit is refused before it is sent", async () => {
   server.welcome = { maxMessageBytes: 500 };
   server.drop();

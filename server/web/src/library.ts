@@ -200,10 +200,11 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 }
 
 function batchOf({ items, cursor, reset }: Changes): Batch {
+  const memories = items.filter((item) => item.kind === "memory");
   const gone = (item: Change) => item.deleted || !item.memory;
   return {
-    put: items.filter((item) => !gone(item)).map((item) => rowOf(item.memory!)),
-    remove: items.filter(gone).map((item) => item.id),
+    put: memories.filter((item) => !gone(item)).map((item) => rowOf(item.memory!)),
+    remove: memories.filter(gone).map((item) => item.id),
     reset,
     cursor,
   };

@@ -1,0 +1,33 @@
+"""An account's sessions: the devices that are signed in."""
+
+from uuid import UUID
+
+from protocol.records import Body, Timestamp
+
+
+class DeviceSession(Body, frozen=True):
+    """One signed-in device. `device` is a readable name made from `user_agent`, such as
+    `Firefox on Windows`; `current` is the session of this very connection. `address` is where it
+    signed in from. `last_active_at` is exact to five minutes. Without a refresh until
+    `expires_at` it is signed out."""
+
+    id: UUID
+    current: bool
+    device: str
+    user_agent: str | None
+    address: str | None
+    created_at: Timestamp
+    last_active_at: Timestamp
+    expires_at: Timestamp
+
+
+class SessionList(Body, frozen=True):
+    sessions: list[DeviceSession]
+
+
+class EndSessions(Body, frozen=True):
+    """Either `id`, or `all`: every session of the account but this one. Ending this one, by its
+    `id`, closes the connection behind the reply."""
+
+    id: UUID | None = None
+    all: bool = False

@@ -1,0 +1,39 @@
+"""The trash: what becomes of memories that were deleted."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from protocol.errors import MemoError
+from protocol.records import Body, Timestamp
+
+
+class RestoreMemory(Body, frozen=True):
+    id: UUID
+
+
+class PurgeMemory(Body, frozen=True):
+    id: UUID
+
+
+class PurgedMemory(Body, frozen=True):
+    id: UUID
+    purged_at: Timestamp
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What became of one memory that was to be deleted, restored or purged. It passes between
+    the sync layer and whatever stores memories, and is no frame.
+
+    `error` says why nothing was done. `moment` is when it was deleted or purged, perhaps by an
+    earlier call. `followers` are the accounts to be told: none when nothing changed. `behind`
+    says that its rows lag behind its log.
+    """
+
+    id: UUID
+    error: MemoError | None = None
+    moment: datetime | None = None
+    followers: Sequence[UUID] = ()
+    behind: bool = False

@@ -1,0 +1,115 @@
+"""Versions of a document: the heavy work on them. Every function runs in a worker process."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from protocol.history import FieldDiff
+from protocol.log import Authorship, Projection, Row
+from protocol.versions import Base, Folded, Layers
+from sync.authorship import TooMuch, blame
+from sync.comparison import attributed, compare
+from sync.document import load, project
+from sync.reversion import revert
+from sync.update import scan
+
+EXCERPT_CHARACTERS = 140
+
+
+class View(NamedTuple):
+    """What a version says, and how it differs from what it was compared with."""
+
+    content: Projection
+    fields: list[FieldDiff]
+    truncated: bool
+
+
+def fold(updates: Sequence[bytes], base: Base | None) -> Folded:
+    """These updates' document as a version: on top of `base`, or as a base of its own once what is
+    on top of that weighs as much as it does."""
+    doc = load(updates)
+    whole, vector = doc.get_update(), doc.get_state()
+    content = project([whole])
+    base_id, payload = None, b""
+    if base is not None:
+        payload = zlib.compress(doc.get_update(base.vector))
+        if base.on_top + len(payload) <= base.size:
+            base_id = base.id
+    return Folded(
+        payload=payload if base_id else zlib.compress(whole),
+        vector=vector,
+        size=len(whole),
+        title=content.title,
+        excerpt=content.content["text"][:EXCERPT_CHARACTERS],
+        base=base_id,
+    )
+
+
+def unfold(layers: Layers) -> list[bytes]:
+    """The updates that a version is made of."""
+    return [zlib.decompress(layer) for layer in (layers.base, layers.top) if layer]
+
+
+def view(layers: Layers) -> Projection:
+    """What a version says."""
+    return project(unfold(layers))
+
+
+def view_beside(
+    layers: Layers,
+    other: Layers | Sequence[bytes] | None,
+    *,
+    is_newer: bool,
+    kept: Sequence[Authorship],
+    rows: Sequence[Row],
+) -> View:
+    """A version beside another one, or a document's updates, or None: nothing. `is_newer` says
+    whether the other is the newer one. `kept` and `rows` say who wrote what: see `blame`."""
+    own = unfold(layers)
+    others = unfold(other) if isinstance(other, Layers) else other or ()
+    content, beside = project(own), project(others)
+    older, newer = (content, beside) if is_newer else (beside, content)
+    fields, truncated = compare(older, newer)
+    if any(field.field == "text" for field in fields):
+        writers = _writers(others if is_newer else own, kept, rows)
+        fields = [
+            replace(field, parts=attributed(field.parts, writers))
+            if field.field == "text"
+            else field
+            for field in fields
+        ]
+    return View(content, fields, truncated)
+
+
+def _writers(
+    updates: Sequence[bytes], kept: Sequence[Authorship], rows: Sequence[Row]
+) -> list[tuple[int, UUID | None]]:
+    """How many characters of the body in a row are whose; nobody's, if there are too many."""
+    try:
+        return [(len(run.text), run.account_id) for run in blame(updates, kept, rows)]
+    except TooMuch:
+        return []
+
+
+def restore(
+    updates: Sequence[bytes], layers: Layers, client_id: int
+) -> tuple[bytes | None, Projection]:
+    """The update, written as `client_id`, that makes of the document of `updates` what a version
+    was, and the rows that follow. The update is None when the document is so already.
+
+    Raises:
+        MalformedUpdate: it would hold what is not safe to store.
+    """
+    doc = load(updates, client_id)
+    was = load(unfold(layers))
+    made: list[bytes] = []
+    subscription = doc.observe(lambda event: made.append(event.update))
+    with doc.transaction():
+        revert(doc, was)
+    doc.unobserve(subscription)
+    for update in made:
+        scan(update)
+    return (made[0] if made else None), project([*updates, *made])
