@@ -233,7 +233,7 @@ async def _look(log: UpdateLog, documents: list[UUID]) -> float:
 
 
 def _projection(number: int) -> Projection:
-    return Projection("A day", None, {"text": "x" * (500 + number)}, ["day"], {}, [])
+    return Projection("A day", None, {"text": "x" * (500 + number)}, ["day"], {}, [], number - 1)
 
 
 if __name__ == "__main__":

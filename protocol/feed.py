@@ -9,7 +9,7 @@ from protocol.accounts import User
 from protocol.categories import Category
 from protocol.files import File
 from protocol.memories import Memory, Role
-from protocol.records import Body
+from protocol.records import Body, Timestamp
 
 # Not a closed list: a client must be able to read the items it knows beside those it does not.
 Kind = Annotated[
@@ -53,6 +53,8 @@ class Change(Body, omit_defaults=True, frozen=True):
     category_id: UUID | None = None
     is_favorite: bool = False
     is_archived: bool = False
+    last_read_at: Timestamp | None = None
+    unread_count: int = 0
     category: Category | None = None
     user: User | None = None
     file: File | None = None

@@ -85,7 +85,7 @@ class PastMessage(Body, frozen=True):
     user_id: UUID | None
     parent_message_id: UUID | None
     metadata: Json | None
-    attachments: list[str] | None
+    attachments: list[UUID] | None
     is_ai_generated: bool
     status: str
     created_at: Timestamp | None

@@ -12,9 +12,14 @@ from uuid import UUID
 
 import msgspec
 
+from protocol import messages
 from protocol.memories import Role
 
 WRITERS: frozenset[Role] = frozenset(("owner", "editor"))
+COMMENTERS: frozenset[Role] = WRITERS | {"commenter"}
+
+
+BASE = -1  # a projection's `known`: the offset that the edit was made at, which it goes with
 
 
 class Outcome(Enum):
@@ -31,14 +36,18 @@ class Outcome(Enum):
 
 
 class Author(msgspec.Struct, frozen=True):
-    """Who writes: an account on one of its devices."""
+    """Who writes: an account on one of its devices. `commenting`: the server writes a message for
+    it, and the right to comment is enough."""
 
     account_id: UUID
     device_id: str | None = None
+    commenting: bool = False
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message of a memory's thread, as the document holds it."""
+    """A message of a memory's thread, as the document holds it. `user_id` is what the document
+    claims; `client` is the Yjs client that began its text, which is some account's. `digest` tells
+    whether a row has all this already."""
 
     id: UUID
     content: str
@@ -46,14 +55,37 @@ class Message(msgspec.Struct, frozen=True):
     user_id: UUID | None
     parent_message_id: UUID | None
     metadata: dict[str, Any] | None
-    attachments: list[str] | None
+    attachments: list[UUID] | None
     is_ai_generated: bool
     status: str
     created_at: datetime | None
+    client: int | None = None
+    digest: bytes = bytes(8)
+
+
+class ThreadRow(msgspec.Struct, frozen=True):
+    """A message as its row has it; `deleted_at` once the document has it no more."""
+
+    message: messages.Message
+    digest: bytes
+    deleted_at: str | None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the rows of a thread have: they stand for the document at `offset`. `digests` has each
+    message's id (16 bytes) and digest (8 bytes), in no order."""
+
+    offset: int
+    digests: bytes
 
 
 class Projection(msgspec.Struct, frozen=True):
-    """What a document holds, as its rows will say it. `content` has the body under `text`."""
+    """What a document holds, as its rows will say it. `content` has the body under `text`.
+
+    `messages` are all there are; or, of rows that are `known` to stand for an offset, those that
+    they lack or have otherwise, and `gone` are those that the document has no more. With `more`
+    there are others, for the next projection.
+    """
 
     title: str | None
     description: str | None
@@ -61,6 +93,17 @@ class Projection(msgspec.Struct, frozen=True):
     tags: list[str]
     metadata: dict[str, Any]
     messages: list[Message]
+    known: int | None = None
+    gone: list[UUID] = []
+    more: bool = False
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What became of a projection: the accounts that follow the memory; and False if the rows of
+    the thread are not all written, and it has to be projected again."""
+
+    followers: Sequence[UUID]
+    whole: bool = True
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

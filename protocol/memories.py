@@ -23,7 +23,8 @@ class Memory(Body, frozen=True):
     `content` carries the body under `text`, beside whatever else the app keeps there. Category,
     favourite and archived are the member's own. `epoch` and `offset` say how far the document's
     log goes; the other fields follow it within moments. `deletedAt` is there while the memory is
-    in the trash.
+    in the trash. `unread_count` are the messages of others that were received behind
+    `last_read_at`, counted up to 100, which stands for any number above.
     """
 
     id: UUID
@@ -42,6 +43,8 @@ class Memory(Body, frozen=True):
     offset: int
     created_at: Timestamp
     updated_at: Timestamp
+    last_read_at: Timestamp | None = None
+    unread_count: int = 0
     deleted_at: Timestamp | None = None
 
 

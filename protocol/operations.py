@@ -18,6 +18,7 @@ from protocol import (
     files,
     history,
     memories,
+    messages,
     sessions,
     sharing,
     trash,
@@ -220,6 +221,42 @@ HISTORY_BLAME = Operation(
     history.Blame,
     Permission.READ_MEMORIES,
     "Who wrote which part of a memory's body, on which device and when.",
+)
+MESSAGES_LIST = Operation(
+    "messages.list",
+    messages.ListMessages,
+    messages.MessagePage,
+    Permission.READ_MEMORIES,
+    "The messages of a memory's thread, paged.",
+)
+MESSAGES_CREATE = Operation(
+    "messages.create",
+    messages.CreateMessage,
+    messages.OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Write a message; owner, editors and commenters may. Repeated with the same id it answers the"
+    " first one's message.",
+)
+MESSAGES_UPDATE = Operation(
+    "messages.update",
+    messages.UpdateMessage,
+    messages.OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Change a message of one's own, as an edit that merges with others.",
+)
+MESSAGES_DELETE = Operation(
+    "messages.delete",
+    messages.DeleteMessage,
+    messages.DeletedMessage,
+    Permission.WRITE_MEMORIES,
+    "Delete a message of one's own, or as the memory's owner any; replies to it stay.",
+)
+MESSAGES_MARK_READ = Operation(
+    "messages.markRead",
+    messages.MarkRead,
+    messages.ReadMark,
+    Permission.READ_MEMORIES,
+    "Move the member's own read mark of a thread forward; it never goes back.",
 )
 SHARING_MEMBERS = Operation(
     "sharing.members",
@@ -427,6 +464,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     FILES_DELETE,
     FILES_URL,
     FILES_USAGE,
+    MESSAGES_LIST,
+    MESSAGES_CREATE,
+    MESSAGES_UPDATE,
+    MESSAGES_DELETE,
+    MESSAGES_MARK_READ,
     HISTORY_LIST,
     HISTORY_GET,
     HISTORY_SAVE,

@@ -15,6 +15,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.mirror import OpenedChannel, Wire
 from protocol.offline import Kept, OfflineStore
 from protocol.presence import Presence
+from protocol.thread import Thread
 
 COMPACT_UPDATES = 256
 
@@ -49,6 +50,7 @@ class Document(OpenedChannel):
             for update in kept.updates:
                 self.doc.apply_update(update)
         self.text: Text = self.doc.get("content", type=Text)
+        self.messages = Thread(self.doc)
         self._observer = self.doc.observe(self._observed)
 
     @property

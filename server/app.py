@@ -59,6 +59,7 @@ from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
 from storage.memberships import Memberships
 from storage.memories import MemoryRows
+from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.profiles import Profiles
 from storage.redis import RedisBroker
@@ -76,6 +77,7 @@ from sync.history import History
 from sync.hub import Hub
 from sync.interfaces import Broker
 from sync.memories import Memories
+from sync.messages import Messages
 from sync.projection import Projector
 from sync.sharing import Sharing
 from sync.tasks import Tasks
@@ -102,7 +104,9 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
+    async def running(  # noqa: PLR0915 (the one place where all parts meet)
+        cls, settings: Settings
+    ) -> AsyncIterator["App"]:
         """A node whose parts all run, and stop in the reverse order of their start.
 
         Raises:
@@ -214,6 +218,14 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                messages=Messages(
+                    MessageRows(pool),
+                    log,
+                    hub=hub,
+                    projector=projector,
+                    workers=workers,
+                    notices=notices,
+                ),
                 history=history,
                 trash=trash,
                 bulk=Bulk(memory_rows, trash, notices),
@@ -268,6 +280,7 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    messages: Messages,
     history: History,
     trash: Trash,
     bulk: Bulk,
@@ -296,6 +309,11 @@ def _dispatcher(
         Binding(operations.FILES_DELETE, files.delete),
         Binding(operations.FILES_URL, files.url),
         Binding(operations.FILES_USAGE, files.usage),
+        Binding(operations.MESSAGES_LIST, messages.list),
+        Binding(operations.MESSAGES_CREATE, messages.create),
+        Binding(operations.MESSAGES_UPDATE, messages.update),
+        Binding(operations.MESSAGES_DELETE, messages.delete),
+        Binding(operations.MESSAGES_MARK_READ, messages.mark_read),
         Binding(operations.HISTORY_LIST, history.list),
         Binding(operations.HISTORY_GET, history.get),
         Binding(operations.HISTORY_SAVE, history.save),

@@ -1,6 +1,6 @@
 """The statement that commits updates, and the connection that is kept for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -19,18 +19,22 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 class Batch:
-    """Entries as the statement takes them, and its answer as their outcomes."""
+    """Entries as the statement takes them, and its answer as their outcomes. `writers` are the
+    documents and accounts whose right to write is to be checked: by default all."""
 
     __slots__ = ("_entries", "_places", "arguments")
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], writers: Collection[tuple[UUID, UUID]] | None = None
+    ) -> None:
         counts: dict[UUID, int] = {}
         places = []
         for entry in entries:
             document_id = entry.document_id
             place = counts[document_id] = counts.get(document_id, 0) + 1
             places.append(place)
-        writers = {(entry.document_id, entry.author.account_id): None for entry in entries}
+        if writers is None:
+            writers = {(entry.document_id, entry.author.account_id): None for entry in entries}
         claims = [
             (number, client, owner)
             for number, entry in enumerate(entries, 1)

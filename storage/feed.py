@@ -20,10 +20,12 @@ import asyncpg
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.feed import Change, Changes
+from protocol.records import timestamp
 from storage.accounts import read_account
 from storage.categories import read_categories
 from storage.files import read_files
 from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
+from storage.messages import UNREAD
 from storage.postgres import Connection
 
 MAX_BYTES = 4 << 20  # of the memories on one page, as they are stored
@@ -92,9 +94,9 @@ WITH weighed AS (
 SELECT {MEMORY_COLUMNS}
 FROM weighed w JOIN {MEMORY_TABLES} ON d.id = w.id AND ms.user_id = $1 WHERE w.before < $3
 """
-_BRIEF_MEMORIES = """
+_BRIEF_MEMORIES = f"""
 SELECT d.id, d.epoch, d.head AS log_offset, d.deleted_at, ms.role, ms.category_id, ms.is_favorite,
-    ms.is_archived
+    ms.is_archived, ms.last_read_at, {UNREAD} AS unread_count
 FROM memberships ms JOIN documents d ON d.id = ms.memory_id
 WHERE ms.user_id = $1 AND ms.memory_id = ANY ($2)
 """
@@ -332,6 +334,8 @@ def _brief(row: asyncpg.Record) -> Change:
         category_id=row["category_id"],
         is_favorite=row["is_favorite"],
         is_archived=row["is_archived"],
+        last_read_at=row["last_read_at"] and timestamp(row["last_read_at"]),
+        unread_count=row["unread_count"],
     )
 
 

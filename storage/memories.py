@@ -9,41 +9,42 @@ from uuid import UUID
 import asyncpg
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Entry, Projection
+from protocol.log import Entry, Known, Projection, Saved
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
 from storage import outage
+from storage.messages import UNREAD, MessageRows, write_messages
+from storage.postgres import Connection
 from storage.trash import TRASH_SECONDS, TrashRows
 
-# Any connection that runs queries: taken from the pool, or the pool itself.
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-
-MEMORY_COLUMNS = """
+MEMORY_COLUMNS = f"""
     m.id, m.user_id, ms.category_id, m.title, m.description, m.content, m.tags, m.metadata,
     ms.is_favorite, ms.is_archived, m.privacy_level, ms.role, d.epoch, d.head AS log_offset,
-    m.created_at, m.updated_at, d.deleted_at
+    m.created_at, m.updated_at, d.deleted_at, ms.last_read_at, {UNREAD} AS unread_count
 """
 MEMORY_TABLES = """
     memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
 """
 _SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
 
-# One round trip: the guard, the rows, and who is to be told.
+# One round trip: the guard, the rows, and who is to be told. They stand for the offset if those of
+# the thread do as well, which are written behind this: that takes $8, the offset that they were
+# known to stand for, to be still true, and $9, that these are all.
 _WRITE = """
 WITH advanced AS (
-    UPDATE documents SET projected_offset = $2, changed_xid = pg_current_xact_id()
-    WHERE id = $1 AND projected_offset < $2 RETURNING id
+    UPDATE documents SET changed_xid = pg_current_xact_id(), projected_offset = CASE
+        WHEN $9 AND coalesce(projected_offset = $8::bigint, true) THEN $2
+        ELSE projected_offset END
+    WHERE id = $1 AND projected_offset < $2
+    RETURNING id, coalesce(projected_offset IN ($2, $8), true) AS fits
 ), written AS (
     UPDATE memories m SET title = $3, description = $4, content = $5, tags = $6, metadata = $7,
         updated_at = coalesce((
             SELECT written_at FROM document_updates
             WHERE document_id = $1 AND log_offset = $2), now())
     FROM advanced WHERE m.id = advanced.id
-), removed AS (
-    DELETE FROM messages g USING advanced
-    WHERE g.memory_id = advanced.id AND g.id <> ALL ($8::uuid[])
 )
-SELECT user_id, EXISTS (SELECT FROM advanced) AS written FROM memberships WHERE memory_id = $1
+SELECT user_id, (SELECT fits FROM advanced) AS fits FROM memberships WHERE memory_id = $1
 """
 
 # One round trip as well: the memory, its member, its document, and the first update of its log.
@@ -109,16 +110,19 @@ def read_memory(row: asyncpg.Record) -> Memory:
         offset=row["log_offset"],
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
+        last_read_at=row["last_read_at"] and timestamp(row["last_read_at"]),
+        unread_count=row["unread_count"],
         deleted_at=row["deleted_at"] and timestamp(row["deleted_at"]),
     )
 
 
 class MemoryRows:
-    """The tables memories, memberships and messages. The documents are the truth of the first.
-    `trash_seconds` is how long a deleted memory can be restored."""
+    """The tables memories and memberships, and what else a projection writes. The documents are
+    the truth of the first. `trash_seconds` is how long a deleted memory can be restored."""
 
     def __init__(self, pool: asyncpg.Pool, trash_seconds: float = TRASH_SECONDS) -> None:
         self._pool = pool
+        self._messages = MessageRows(pool)
         self._trash = TrashRows(pool)
         self._trash_time = timedelta(seconds=trash_seconds)
 
@@ -309,15 +313,18 @@ class MemoryRows:
             )
         return [row[0] for row in rows]
 
-    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
-        """Write the rows of the document at `offset` unless they are newer already. Returns the
-        accounts that follow the memory.
+    async def known(self, document_id: UUID) -> Known:
+        """What the rows of the document's thread have."""
+        return await self._messages.known(document_id)
+
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Saved:
+        """Write the rows of the document at `offset` unless they are newer already.
 
         Raises:
             MemoError: `unavailable`.
         """
         with outage.reported():
-            if not projection.messages:
+            if not _writes_messages(projection):
                 return await self.write(self._pool, document_id, projection, offset)
             async with self._pool.acquire() as connection, connection.transaction():
                 return await self.write(connection, document_id, projection, offset)
@@ -336,8 +343,8 @@ class MemoryRows:
         document_id: UUID,
         projection: Projection,
         offset: int,
-    ) -> Sequence[UUID]:
-        """`save`, on a connection that is within a transaction if there are messages."""
+    ) -> Saved:
+        """`save`, on a connection that is within a transaction if there are messages to write."""
         rows = await connection.fetch(
             _WRITE,
             document_id,
@@ -347,47 +354,14 @@ class MemoryRows:
             projection.content,
             projection.tags,
             projection.metadata,
-            [message.id for message in projection.messages],
+            projection.known,
+            not projection.more,
         )
-        if projection.messages and rows and rows[0]["written"]:
-            await self._write_messages(connection, document_id, projection)
-        return [row["user_id"] for row in rows]
-
-    async def _write_messages(
-        self, connection: Connection | asyncpg.Pool, document_id: UUID, projection: Projection
-    ) -> None:
-        # A message's id is chosen by whoever may write the document: one that stands in another
-        # memory is left alone.
-        await connection.executemany(
-            """
-            INSERT INTO messages AS old (id, memory_id, user_id, content, message_type, metadata,
-                attachments, is_ai_generated, parent_message_id, status, created_at)
-            SELECT $2, $1, (SELECT id FROM users WHERE id = $3), $4, $5, $6, $7, $8, $9, $10,
-                coalesce($11, now())
-            ON CONFLICT (id) DO UPDATE SET content = excluded.content,
-                message_type = excluded.message_type, metadata = excluded.metadata,
-                attachments = excluded.attachments, status = excluded.status, updated_at = now()
-            WHERE old.memory_id = $1 AND (old.content, old.message_type, old.metadata,
-                old.attachments, old.status) IS DISTINCT FROM (excluded.content,
-                excluded.message_type, excluded.metadata, excluded.attachments, excluded.status)
-            """,
-            [
-                (
-                    document_id,
-                    message.id,
-                    message.user_id,
-                    message.content,
-                    message.message_type,
-                    message.metadata,
-                    message.attachments,
-                    message.is_ai_generated,
-                    message.parent_message_id,
-                    message.status,
-                    message.created_at,
-                )
-                for message in projection.messages
-            ],
-        )
+        fits = rows[0]["fits"] if rows else None  # None: the rows are newer already
+        if fits and _writes_messages(projection):
+            await write_messages(connection, document_id, projection, offset)
+        whole = fits is None or (fits and not projection.more)
+        return Saved([row["user_id"] for row in rows], whole)
 
     async def _check_category(
         self, connection: Connection, account_id: UUID, category_id: UUID | None
@@ -405,6 +379,10 @@ class MemoryRows:
                 "there is no such category",
                 details={"categoryId": "is not one of your categories"},
             )
+
+
+def _writes_messages(projection: Projection) -> bool:
+    return projection.known is None or bool(projection.messages or projection.gone)
 
 
 def _filter(account_id: UUID, query: ListMemories) -> tuple[str, list[Any]]:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from protocol.log import (
+    BASE,
+    COMMENTERS,
     Authorship,
     Committed,
     Entry,
+    Outcome,
     Row,
     Snapshot,
     Standing,
@@ -17,6 +21,7 @@ from protocol.memories import Role
 from storage import outage
 from storage.commit import STATEMENT, Batch, CommitConnection
 from storage.memories import MemoryRows
+from storage.postgres import Connection
 
 LEAST_PAYLOAD = 8  # bytes of an update that brings something
 
@@ -90,6 +95,14 @@ UNION ALL (
     WHERE u.document_id = $1 AND u.log_offset > start.log_offset ORDER BY u.log_offset)
 """
 
+
+_COMMENTING_ROLES = sorted(COMMENTERS)
+_COMMENTERS = """
+SELECT m.memory_id, m.user_id
+FROM unnest($1::uuid[], $2::uuid[]) AS c (memory_id, user_id) JOIN memberships m
+    ON m.memory_id = c.memory_id AND m.user_id = c.user_id
+WHERE m.role = ANY ($3)
+"""
 
 # Times need not ascend with the offsets: nothing behind a row that stays may go.
 _TRIMMABLE = """
@@ -191,22 +204,53 @@ class UpdateLog:
         return snapshot, [(row["log_offset"], row["payload"]) for row in rows]
 
     async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
-        batch = Batch(entries)
         with outage.reported():
             if any(entry.projection is not None for entry in entries):
-                return await self._commit_with_rows(entries, batch)
+                return await self._commit_with_rows(entries)
+            batch = Batch(entries)
             if self._kept is None or self._kept.busy:
                 return batch.outcomes(await self._commits.fetch(STATEMENT, *batch.arguments))
             return batch.outcomes(await self._kept.commit(batch))
 
-    async def _commit_with_rows(self, entries: Sequence[Entry], batch: Batch) -> list[Committed]:
+    async def _commit_with_rows(self, entries: Sequence[Entry]) -> list[Committed]:
         async with self._commits.acquire() as connection, connection.transaction():
-            outcomes = batch.outcomes(await connection.fetch(STATEMENT, *batch.arguments))
+            outcomes = await self._append(connection, entries)
             for entry, outcome in zip(entries, outcomes, strict=True):
-                if entry.projection and outcome.offset == entry.base + 1:
+                projection = entry.projection
+                if projection and outcome.offset == entry.base + 1:
+                    if projection.known == BASE:
+                        projection = msgspec.structs.replace(projection, known=entry.base)
                     await self._memories.write(
-                        connection, entry.document_id, entry.projection, outcome.offset
+                        connection, entry.document_id, projection, outcome.offset
                     )
+        return outcomes
+
+    async def _append(self, connection: Connection, entries: Sequence[Entry]) -> list[Committed]:
+        """Append in the transaction of rows. The statement knows the right to write alone: the
+        right to comment is checked in front of it. What has it not stands in its document's way as
+        any refused update does."""
+        refused = {(e.document_id, e.author.account_id) for e in entries if e.author.commenting}
+        if refused:
+            documents, accounts = zip(*refused, strict=True)
+            rows = await connection.fetch(_COMMENTERS, documents, accounts, _COMMENTING_ROLES)
+            refused.difference_update((row[0], row[1]) for row in rows)
+        closed = {document_id for document_id, _ in refused}
+        rest = [entry for entry in entries if entry.document_id not in closed]
+        writers = {(e.document_id, e.author.account_id) for e in rest if not e.author.commenting}
+        batch = Batch(rest, writers)
+        appended = iter(batch.outcomes(await connection.fetch(STATEMENT, *batch.arguments)))
+        outcomes: list[Committed] = []
+        for entry in entries:
+            author = entry.author
+            if entry.document_id in closed:
+                own = author.commenting and (entry.document_id, author.account_id) in refused
+                outcome = Committed(Outcome.FORBIDDEN if own else Outcome.AGAIN)
+            else:
+                outcome = next(appended)
+                if author.commenting and outcome.outcome is Outcome.FORBIDDEN:
+                    # It is another's right to write that has ended.
+                    outcome = Committed(Outcome.AGAIN)
+            outcomes.append(outcome)
         return outcomes
 
     async def save_snapshot(self, document_id: UUID, snapshot: Snapshot) -> bool:

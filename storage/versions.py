@@ -10,7 +10,7 @@ import asyncpg
 from protocol.errors import ErrorCode, MemoError
 from protocol.versions import Base, Draft, Folded, Newest, Stamp
 from storage import outage
-from storage.memories import Connection
+from storage.postgres import Connection
 
 MAX_NAMED = 500  # versions of one memory that carry a name, and so are kept
 MAX_DEVICES = 20  # of one author that are named

@@ -10,16 +10,18 @@ in a document can be trusted to have the shape above; what has not is left out.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from pycrdt import Doc, Map, Text, XmlElement, XmlFragment, XmlText
+from pycrdt import Assoc, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
-from protocol.log import Message, Projection
+from protocol.log import BASE, Known, Message, Projection
+from protocol.thread import rewrite
 from sync.state import State
 from sync.update import scan
 
@@ -27,6 +29,12 @@ EMPTY_UPDATE = b"\x00\x00"
 _GROUP = 200  # updates of one transaction: what they delete is collected at its end
 MAX_VALUES = 10_000  # in `data` and `metadata` each: more would hold the loop as they pass it
 _MAX_TITLE, _MAX_DESCRIPTION, _MAX_TAG, _MAX_TAGS = 255, 1000, 50, 100
+# Of a message, so that a page of them fits a WebSocket message. The document has all of it.
+_MAX_MESSAGE = 20_000  # characters
+MAX_MESSAGE_METADATA = 16 * 1024  # bytes as JSON; what is larger is left out
+_MAX_ATTACHMENTS = 20
+MAX_CHANGED = 1000  # of a thread's messages, in one projection: they pass through the event loop
+_ID_BYTES, _DIGEST_BYTES = 16, 8
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -52,13 +60,43 @@ def load(updates: Iterable[bytes], client_id: int | None = None) -> Doc[Any]:
     return doc
 
 
-def project(updates: Sequence[bytes]) -> Projection:
-    """The rows that these updates' document projects to."""
-    return _project(load(updates))
+def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
+    """The rows that these updates' document projects to; of its thread only what is not `known`,
+    and of that a bounded number."""
+    doc = load(updates)
+    with doc.transaction():
+        messages, gone = list(_messages(doc.get("messages", type=Map))), list[UUID]()
+        if known is None:
+            return _project(doc, messages)
+        messages, gone = _difference(messages, known)
+        return _project(
+            doc,
+            messages[:MAX_CHANGED],
+            known=known.offset,
+            gone=gone[:MAX_CHANGED],
+            more=max(len(messages), len(gone)) > MAX_CHANGED,
+        )
 
 
-def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes | None, Projection]:
-    """The update that makes `change`, written as `client_id`, and the rows that follow.
+def edit(
+    updates: Sequence[bytes],
+    change: Edit,
+    client_id: int,
+    touched: Collection[UUID] | None = None,
+) -> tuple[bytes | None, Projection]:
+    """The update that makes `change`, as `rewritten` has it."""
+    return rewritten(updates, lambda doc: _apply(doc, change), client_id, touched)
+
+
+def rewritten(
+    updates: Sequence[bytes],
+    write: Callable[[Doc[Any]], None],
+    client_id: int,
+    touched: Collection[UUID] | None = None,
+) -> tuple[bytes | None, Projection]:
+    """The update that `write` makes of the document as `client_id`, and the rows that follow. Of
+    the thread these are the messages it has `touched`, if that is said: all others are as they
+    were at the offset that the edit is made at.
 
     The update is None when the document is so already.
 
@@ -70,11 +108,20 @@ def edit(updates: Sequence[bytes], change: Edit, client_id: int) -> tuple[bytes 
     made: list[bytes] = []
     subscription = doc.observe(lambda event: made.append(event.update))
     with doc.transaction():
-        _apply(doc, change)
+        write(doc)
     doc.unobserve(subscription)
     for update in made:
         scan(update)
-    return (made[0] if made else None), _project(doc)
+    with doc.transaction():
+        thread = doc.get("messages", type=Map)
+        if touched is None:
+            projection = _project(doc, list(_messages(thread)))
+        else:
+            messages = list(_messages(thread, [str(message_id) for message_id in touched]))
+            there = {message.id for message in messages}
+            gone = [message_id for message_id in touched if message_id not in there]
+            projection = _project(doc, messages, known=BASE, gone=gone)
+    return (made[0] if made else None), projection
 
 
 def merge(
@@ -106,7 +153,7 @@ def difference(updates: Sequence[bytes], vector: bytes) -> bytes:
     return load(updates).get_update(vector)
 
 
-def _project(doc: Doc[Any]) -> Projection:
+def _project(doc: Doc[Any], messages: list[Message], **thread: Any) -> Projection:
     properties = {
         name: _plain(value)
         for name, value in _read(doc.get("properties", type=Map)).items()
@@ -127,32 +174,92 @@ def _project(doc: Doc[Any]) -> Projection:
             :_MAX_TAGS
         ],
         metadata=metadata if isinstance(metadata, dict) else {},
-        messages=list(_messages(doc.get("messages", type=Map))),
+        messages=messages,
+        **thread,
     )
 
 
-def _messages(messages: Map[Any]) -> Iterable[Message]:
-    for key, fields in _plain(_read(messages)).items():
-        try:
-            message_id = UUID(key)
-            body = fields["body"]
-        except (ValueError, TypeError, KeyError):
+def _messages(messages: Map[Any], keys: Iterable[str] | None = None) -> Iterable[Message]:
+    """The messages under these keys, by default all."""
+    for key in messages.keys() if keys is None else keys:
+        message_id = _uuid(key)
+        # Another way to write an id would be another message with one row.
+        if message_id is None or str(message_id) != key or key not in messages:
             continue
-        if isinstance(body, str):
-            yield Message(
-                id=message_id,
-                content=body,
-                message_type=_string(fields.get("messageType"), 20) or "text",
-                user_id=_uuid(fields.get("userId")),
-                parent_message_id=_uuid(fields.get("parentMessageId")),
-                metadata=_dict(fields.get("metadata")),
-                attachments=[a for a in fields.get("attachments") or [] if isinstance(a, str)]
-                if isinstance(fields.get("attachments"), list)
-                else None,
-                is_ai_generated=fields.get("isAiGenerated") is True,
-                status=_string(fields.get("status"), 20) or "sent",
-                created_at=_moment(fields.get("createdAt")),
-            )
+        try:
+            value = messages[key]
+        except ValueError:
+            continue
+        message = _message(message_id, value)
+        if message is not None:
+            yield message
+
+
+def _message(message_id: UUID, value: Any) -> Message | None:
+    fields = _plain(_read(value) if isinstance(value, Map) else value)
+    if not isinstance(fields, dict) or not isinstance(fields.get("body"), str):
+        return None
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, dict) or not _is_small(metadata):
+        metadata = None
+    attachments = fields.get("attachments")
+    row = Message(
+        id=message_id,
+        content=fields["body"][:_MAX_MESSAGE],
+        message_type=_string(fields.get("messageType"), 20) or "text",
+        user_id=_uuid(fields.get("userId")),
+        parent_message_id=_uuid(fields.get("parentMessageId")),
+        metadata=metadata,
+        attachments=_ids(attachments) if isinstance(attachments, list) else None,
+        is_ai_generated=fields.get("isAiGenerated") is True,
+        status=_string(fields.get("status"), 20) or "sent",
+        created_at=_moment(fields.get("createdAt")),
+        client=first_client(value),
+    )
+    return msgspec.structs.replace(row, digest=_digest(row))
+
+
+def first_client(message: Any) -> int | None:
+    """The Yjs client that put the message's text there; None if that is no Y.Text."""
+    body = message["body"] if isinstance(message, Map) else None
+    if not isinstance(body, Text):
+        return None
+    # A position before everything in a type is told by the id of the type itself.
+    client: int = body.sticky_index(0, Assoc.BEFORE).to_json()["type"]["client"]
+    return client
+
+
+def _digest(row: Message) -> bytes:
+    """Of what may change in a row."""
+    content = (
+        row.content,
+        row.message_type,
+        row.parent_message_id,
+        row.metadata,
+        row.attachments,
+        row.is_ai_generated,
+        row.status,
+    )
+    return blake2b(msgspec.msgpack.encode(content), digest_size=_DIGEST_BYTES).digest()
+
+
+def _difference(messages: Iterable[Message], known: Known) -> tuple[list[Message], list[UUID]]:
+    """The messages that rows lack or have otherwise, and those that rows have and nobody else."""
+    digests, size = known.digests, _ID_BYTES + _DIGEST_BYTES
+    rows = {
+        digests[start : start + _ID_BYTES]: digests[start + _ID_BYTES : start + size]
+        for start in range(0, len(digests), size)
+    }
+    changed = [message for message in messages if rows.pop(message.id.bytes, b"") != message.digest]
+    return changed, [UUID(bytes=message_id) for message_id in rows]
+
+
+def _is_small(metadata: dict[str, Any]) -> bool:
+    return _fits(metadata) and len(msgspec.json.encode(metadata)) <= MAX_MESSAGE_METADATA
+
+
+def _ids(values: list[Any]) -> list[UUID]:
+    return [found for value in values if (found := _uuid(value))][:_MAX_ATTACHMENTS]
 
 
 def _apply(doc: Doc[Any], change: Edit) -> None:
@@ -174,7 +281,7 @@ def _apply(doc: Doc[Any], change: Edit) -> None:
         for tag in sorted(wanted - present_tags):
             tags[tag] = True
     if change.text is not UNSET:
-        _rewrite(doc.get("content", type=Text), change.text)
+        rewrite(doc.get("content", type=Text), change.text)
 
 
 def check_values(*roots: Any) -> None:
@@ -233,25 +340,6 @@ def _fits(value: Any) -> bool:
     return count <= MAX_VALUES
 
 
-def _rewrite(text: Text, new: str) -> None:
-    """Make the text `new` by replacing what differs, so that edits elsewhere in it survive."""
-    old = str(text)
-    shorter = min(len(old), len(new))
-    start = 0
-    while start < shorter and old[start] == new[start]:
-        start += 1
-    end = 0
-    while end < shorter - start and old[-1 - end] == new[-1 - end]:
-        end += 1
-    # pycrdt counts positions in a text in bytes of its UTF-8.
-    first = len(old[:start].encode())
-    removed = len(old[start : len(old) - end].encode())
-    if removed:
-        del text[first : first + removed]
-    if inserted := new[start : len(new) - end]:
-        text.insert(first, inserted)
-
-
 def _text_of(fragment: XmlFragment) -> str:
     """The text within an XML fragment, a line for each of its blocks."""
     lines = [_inline_text(child) for child in fragment.children]
@@ -291,10 +379,6 @@ def _clean(text: str) -> str:
 
 def _string(value: Any, limit: int) -> str | None:
     return value[:limit] if isinstance(value, str) else None
-
-
-def _dict(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
 
 
 def _uuid(value: Any) -> UUID | None:

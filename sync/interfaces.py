@@ -14,8 +14,10 @@ from protocol.log import (
     Authorship,
     Committed,
     Entry,
+    Known,
     Projection,
     Row,
+    Saved,
     Snapshot,
     Standing,
 )
@@ -53,7 +55,8 @@ class Log(Protocol):
         the rows behind `after`, or a snapshot and the rows behind that."""
 
     async def commit(self, entries: Sequence[Entry]) -> list[Committed]:
-        """Append the entries, in order, in one transaction. All outcomes are per entry.
+        """Append the entries, in order, in one transaction. All outcomes are per entry. Whose
+        author is `commenting` needs the right to comment, and has to bring a projection.
 
         Raises:
             MemoError: `unavailable`, when it is unknown whether the commit happened.
@@ -87,8 +90,11 @@ class Projections(Protocol):
     async def unprojected(self, limit: int) -> Sequence[UUID]:
         """Documents whose rows are behind their log."""
 
-    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
-        """Write the rows unless they are newer. Returns the accounts that follow the memory."""
+    async def known(self, document_id: UUID) -> Known:
+        """What the rows of the document's thread have."""
+
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Saved:
+        """Write the rows unless they are newer."""
 
     async def followers(self, document_id: UUID) -> Sequence[UUID]:
         """The accounts that follow the memory."""

@@ -161,7 +161,7 @@ class Memories:
     ) -> tuple[bytes | None, Projection]:
         try:
             check_values(change.metadata, change.data)
-            return await self._workers.run(edit, updates, change, self._client_id)
+            return await self._workers.run(edit, updates, change, self._client_id, ())
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over
         except (ValueError, TypeError, OverflowError) as error:

@@ -23,6 +23,7 @@ DEBOUNCE_SECONDS = 0.2
 SWEEP_SECONDS = 30.0
 SWEEP_LIMIT = 500
 CONCURRENCY = 4
+TURNS = 12  # of one projection: rows of a long thread are written in parts, or others are quicker
 REST_SECONDS = 1.0  # between two projections of one document,
 REST_FACTOR = 5.0  # or this many times as long as the last one took, if that is more,
 RATE = 50.0  # or as long as it takes to project all that are typed in at so many a second
@@ -100,19 +101,27 @@ class Projector:
             Exception: the document could not be read; its devices are told all the same, since
                 its log has news.
         """
+        for _ in range(TURNS):
+            if await self._project(document_id):
+                return
+        self.mark(document_id, REST_SECONDS)
+
+    async def _project(self, document_id: UUID) -> bool:
+        """Whether all rows are written: see `Saved`."""
+        known = await self._projections.known(document_id)
         snapshot, rows = await self._log.content(document_id, 0)
         if snapshot is None and not rows:
-            return
+            return True
         offset = rows[-1][0] if rows else snapshot.offset if snapshot else 0
         if self._unbearable.get(document_id) == offset:
-            return
+            return True
         updates = [payload for _, payload in rows]
         started = time.perf_counter()
         try:
             projection = await self._workers.run(
-                project, updates if snapshot is None else [snapshot.payload, *updates]
+                project, updates if snapshot is None else [snapshot.payload, *updates], known
             )
-            followers = await self._projections.save(document_id, projection, offset)
+            saved = await self._projections.save(document_id, projection, offset)
         except Exception as error:
             if not (isinstance(error, MemoError) and error.code in _PASSING):
                 self._unbearable[document_id] = offset
@@ -120,7 +129,8 @@ class Projector:
             raise
         self._unbearable.pop(document_id, None)
         self._observer.projected(time.perf_counter() - started)
-        self._notices.feed_changed(followers, document_id)
+        self._notices.feed_changed(saved.followers, document_id)
+        return saved.whole
 
     async def _sweep(self) -> None:
         while True:

@@ -81,7 +81,9 @@ class Submission:
     @property
     def owner(self) -> UUID | None:
         """Whose the Yjs client ids are that it uses first (None: the server's)."""
-        return None if self.done is not None else self.author.account_id
+        if self.done is None or self.author.commenting:
+            return self.author.account_id
+        return None
 
     def make_entry(self, document_id: UUID, claims: tuple[tuple[int, UUID | None], ...]) -> None:
         self.entry = Entry(

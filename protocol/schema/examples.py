@@ -10,6 +10,7 @@ from protocol.schema.shapes import FrameShape, Struct, plain
 _MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
 _USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
 _FILE = "0192f0c4-2b6d-7a91-8e35-1f7c9d0a4b62"
+_MESSAGE = "0192f0c4-0b6d-7e15-8f42-1c9d3a7b5e60"
 _INVITATION = "0192f0c4-02b6-7d31-8e57-9f3a6c1d2b80"
 _CATEGORY = "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16"
 _VERSION = "0192f3a8-2c47-7d9b-a1e6-7b0c4d5e8f21"
@@ -60,6 +61,18 @@ _SAMPLES: Mapping[str, Any] = {
     "title": "Lisbon, day two",
     "description": "Before the flight home",
     "content": {"text": "Pastéis, then the tram."},
+    "Message.content": "Which bakery was it?",
+    "CreateMessage.content": "Which bakery was it?",
+    "UpdateMessage.content": "Which bakery was that?",
+    "Message.id": _MESSAGE,
+    "CreateMessage.id": _MESSAGE,
+    "UpdateMessage.id": _MESSAGE,
+    "DeleteMessage.id": _MESSAGE,
+    "DeletedMessage.id": _MESSAGE,
+    "MarkRead.messageId": _MESSAGE,
+    "messageType": "text",
+    "Message.status": "sent",
+    "lastReadAt": "2026-01-31T08:31:00.000Z",
     "tags": ["travel", "lisbon"],
     "metadata": {"source": "phone"},
     "Category.id": _CATEGORY,
@@ -175,6 +188,8 @@ _SAMPLES: Mapping[str, Any] = {
 }
 
 # The example of an error is a refused request, which names no update; that of an opened document
+# is one the device has seen before; a memory is not in the trash; a list of messages is the newest,
+# and a change of one is of its text.
 # is one the device has seen before; a memory is not in the trash. An invitation has an address or a
 # token, not both.
 _LEFT_OUT = frozenset(
@@ -182,6 +197,9 @@ _LEFT_OUT = frozenset(
         "ErrorBody.channel",
         "ErrorBody.clientSeq",
         "OpenedDocument.snapshot",
+        "ListMessages.after",
+        "UpdateMessage.metadata",
+        "UpdateMessage.status",
         "Invitation.token",
         "AcceptInvitation.token",
         "Memory.deletedAt",

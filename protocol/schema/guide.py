@@ -71,8 +71,8 @@ def overview() -> Section:
                 (
                     Paragraph(
                         "Each memory is a Yjs document: `content` is a Y.Text with the body,"
-                        " `properties` and `tags` are Y.Maps. The server keeps its updates in a"
-                        " log with gapless offsets under an epoch. Open it with"
+                        " `properties`, `tags` and `messages` are Y.Maps. The server keeps its"
+                        " updates in a log with gapless offsets under an epoch. Open it with"
                         " [documents.open](#documentsopen), naming the epoch and offset the device"
                         " has, and only what it misses comes back."
                     ),
@@ -82,6 +82,34 @@ def overview() -> Section:
                         " its own updates; acks and pushes together leave no hole in the offsets."
                         " A refused update is an error that names its channel and `clientSeq`;"
                         " the channel then refuses updates until it is opened again."
+                    ),
+                ),
+            ),
+            Section(
+                "Threads",
+                (
+                    Paragraph(
+                        "`messages` in the document is the memory's thread: a Y.Map of message id"
+                        " (a UUID in lower case with hyphens) to Y.Map, with a Y.Text `body` and"
+                        " the plain values `messageType`, `userId`, `parentMessageId`, `metadata`,"
+                        " `attachments`, `isAiGenerated`, `status` and `createdAt`. Owner and"
+                        " editors may write it there, also offline; whoever may comment writes by"
+                        " [messages.create](#messagescreate). Several may edit one message at"
+                        " once, and all of it survives."
+                    ),
+                    Paragraph(
+                        "`userId` in a document is a claim of whoever wrote it. Whose a message is"
+                        " the server tells from the Yjs client that began its `body`, which"
+                        " belongs to one account: ask [messages.list](#messageslist). Who may"
+                        " write the document can still change the text of others there. Files of"
+                        " the author's that are named in `attachments` are shown to all members"
+                        " as long as the message is there."
+                    ),
+                    Paragraph(
+                        "[messages.markRead](#messagesmarkread) moves a member's own read mark."
+                        " It goes by when messages reached the server, so that one that was"
+                        " written offline long ago is new when it comes. A memory's `lastReadAt`"
+                        " and `unreadCount` come with the feed to the member's other devices."
                     ),
                 ),
             ),

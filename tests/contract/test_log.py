@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from protocol.log import Author, Authorship, Entry, Outcome, Snapshot
+from protocol.log import Author, Authorship, Entry, Outcome, Projection, Snapshot
 from storage.memories import MemoryRows
 from storage.updates import UpdateLog
 from sync.interfaces import Log
@@ -139,6 +139,46 @@ async def test_each_reason_to_refuse_has_its_outcome(backend: PostgresBackend, l
     assert await outcome(memory, editor) is Outcome.COMMITTED
     assert await outcome(memory, ada) is Outcome.COMMITTED
     assert await log.head(deleted) == 0
+
+
+async def test_a_message_needs_the_right_to_comment_alone(
+    backend: PostgresBackend, log: Log
+) -> None:
+    ada, viewer, stranger = [await backend.person() for _ in range(3)]
+    editor, commenter = await backend.person(), await backend.person()
+    memory = await backend.memory(ada, viewer=viewer, editor=editor, commenter=commenter)
+    deleted = await backend.memory(ada, commenter=commenter)
+    await backend.delete(deleted)
+
+    def entry(memory_id: UUID, author: Author, client: int = 7) -> Entry:
+        commenting = Author(author.account_id, author.device_id, commenting=True)
+        claims = ((client, author.account_id),)
+        return Entry(memory_id, commenting, b"x", claims, Projection(None, None, {}, [], {}, []))
+
+    async def outcomes(*entries: Entry) -> list[Outcome]:
+        committed = await log.commit(entries)
+        assert all((c.offset is None) != (c.outcome is Outcome.COMMITTED) for c in committed)
+        return [c.outcome for c in committed]
+
+    for number, author in enumerate((ada, editor, commenter)):
+        assert await outcomes(entry(memory, author, number)) == [Outcome.COMMITTED]
+    for author in (viewer, stranger):
+        assert await outcomes(entry(memory, author)) == [Outcome.FORBIDDEN]
+    assert await outcomes(entry(deleted, commenter)) == [Outcome.GONE]
+    assert await outcomes(entry(uuid4(), ada)) == [Outcome.FORBIDDEN]
+    assert await outcomes(entry(memory, commenter, 0)) == [Outcome.CLIENT_ID_TAKEN]
+    # Whoever is refused takes those beside it along, and no other document.
+    other = await backend.memory(ada)
+    beside = Entry(memory, ada, b"x"), Entry(other, ada, b"x")
+    assert await outcomes(entry(memory, viewer), *beside) == [
+        Outcome.FORBIDDEN,
+        Outcome.AGAIN,
+        Outcome.COMMITTED,
+    ]
+    # An editor's own update is refused when it is no editor any more; the message is not.
+    bad = Entry(memory, commenter, b"x")
+    assert await outcomes(entry(memory, commenter), bad) == [Outcome.AGAIN, Outcome.FORBIDDEN]
+    assert await log.head(memory) == 3
 
 
 async def test_the_right_to_write_is_looked_up_at_each_commit(

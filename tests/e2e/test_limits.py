@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import msgspec
 import pytest
 import pytest_asyncio
@@ -26,7 +27,9 @@ EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 async def limited(postgres: str) -> AsyncIterator[LocalServer]:
     async with fresh_database(postgres) as database:
         with fresh_directory() as directory:
-            server = LocalServer(directory, database, RATE_LIMIT_SOCKET="6/minute")
+            server = LocalServer(
+                directory, database, RATE_LIMIT_SOCKET="6/minute", RATE_LIMIT_AUTH="3/hour"
+            )
             await server.start()
             yield server
             await server.stop()
@@ -67,6 +70,31 @@ async def test_operations_of_a_user_are_limited_over_all_connections(limited: Lo
             assert isinstance(await raw.call("account.me", {}), frames.Reply)
         await one.send(frames.Update(99, 1, b""))
         assert (await one.take(frames.Error)).body.code == ErrorCode.CHANNEL_CLOSED.value
+
+
+async def test_a_running_server_limits_guesses_and_says_so_in_its_metrics(
+    limited: LocalServer,
+) -> None:
+    wrong = {"email": "nobody@example.com", "password": "Wrong-Horse-1!"}
+    async with httpx.AsyncClient(base_url=limited.url, timeout=30) as http:
+        for left in ("2", "1", "0"):
+            answer = await http.post("/api/auth/login", json=wrong)
+            assert answer.status_code == 401
+            assert answer.headers["ratelimit-remaining"] == left
+        answer = await http.post("/api/auth/login", json=wrong)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 3000
+        assert 'memo_rate_limited_total{limit="auth"} 1.0' in (await http.get("/metrics")).text
+
+
+async def test_every_kind_of_answer_has_the_headers_that_protect_it(limited: LocalServer) -> None:
+    async with httpx.AsyncClient(base_url=limited.url, timeout=30) as http:
+        for path in ("/", "/docs", "/health", "/metrics", "/nothing", "/ws", "/api/auth/login"):
+            headers = (await http.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff", path
+            assert headers["x-frame-options"] == "DENY", path
+            assert headers["referrer-policy"] == "no-referrer", path
+            assert "frame-ancestors 'none'" in headers["content-security-policy"], path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Memories as rows: creating, listing, marking and projecting them."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +8,7 @@ import asyncpg
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Author, Entry, Message, Projection
+from protocol.log import Author, Entry, Projection
 from protocol.memories import ListMemories, Memory
 from storage.memories import MemoryRows
 from tests.rows import add_member, add_person, delete_memory
@@ -203,47 +202,6 @@ async def test_pages_do_not_overlap_though_all_keys_are_equal(
     assert (len(seen), set(seen)) == (7, made)
     past = await rows.list(ada.account_id, ListMemories(page=9, limit=3))
     assert (past.memories, past.pagination.total) == ([], 7)
-
-
-def message(message_id: UUID, content: str, **fields: Any) -> Message:
-    empty: dict[str, Any] = {
-        "message_type": "text",
-        "user_id": None,
-        "parent_message_id": None,
-        "metadata": None,
-        "attachments": None,
-        "is_ai_generated": False,
-        "status": "sent",
-        "created_at": None,
-    }
-    return Message(id=message_id, content=content, **{**empty, **fields})
-
-
-async def test_messages_follow_the_document(
-    pool: asyncpg.Pool, rows: MemoryRows, ada: Author
-) -> None:
-    memory = await create(rows, ada)
-    ids = [UUID(int=number) for number in range(1, 4)]
-    moment = datetime(2026, 1, 31, tzinfo=UTC)
-    first = message(ids[0], "one", user_id=ada.account_id, created_at=moment)
-    nobody = message(ids[1], "two", user_id=uuid4(), metadata={"a": 1}, attachments=["f"])
-    await rows.save(memory.id, holding(messages=[first, nobody]), 2)
-    await rows.save(memory.id, holding(messages=[message(ids[0], "ONE"), message(ids[2], "3")]), 3)
-    kept = await pool.fetch("SELECT * FROM messages ORDER BY id")
-    assert [(row["id"], row["content"]) for row in kept] == [(ids[0], "ONE"), (ids[2], "3")]
-    assert (kept[0]["user_id"], kept[0]["created_at"]) == (ada.account_id, moment)
-
-
-async def test_a_message_of_another_memory_cannot_be_taken_over(
-    pool: asyncpg.Pool, rows: MemoryRows, ada: Author
-) -> None:
-    mine, theirs = await create(rows, ada), await create(rows, await add_person(pool))
-    taken = uuid4()
-    await rows.save(mine.id, holding(messages=[message(taken, "mine")]), 2)
-    await rows.save(theirs.id, holding(messages=[message(taken, "stolen")]), 2)
-    row = await pool.fetchrow("SELECT memory_id, content FROM messages WHERE id = $1", taken)
-    assert row is not None
-    assert tuple(row) == (mine.id, "mine")
 
 
 async def test_rows_are_guarded_by_the_offset_they_stand_for(rows: MemoryRows, ada: Author) -> None:

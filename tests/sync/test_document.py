@@ -9,8 +9,19 @@ from uuid import UUID, uuid4
 import pytest
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
-from protocol.log import Projection
-from sync.document import EMPTY_UPDATE, Edit, difference, edit, hold, load, merge, project
+from protocol.log import BASE, Known, Projection
+from protocol.thread import Thread
+from sync.document import (
+    EMPTY_UPDATE,
+    MAX_CHANGED,
+    Edit,
+    difference,
+    edit,
+    hold,
+    load,
+    merge,
+    project,
+)
 from sync.state import State
 from sync.update import MalformedUpdate, scan
 
@@ -189,7 +200,7 @@ def test_messages_are_read_with_their_fields() -> None:
                 "userId": str(author),
                 "parentMessageId": str(parent),
                 "metadata": {"seconds": 3},
-                "attachments": ["a", 7, "b"],
+                "attachments": [str(author), 7, "b", str(parent).upper()],
                 "isAiGenerated": True,
                 "status": "read",
                 "createdAt": "2026-01-31T09:30:00+01:00",
@@ -201,7 +212,10 @@ def test_messages_are_read_with_their_fields() -> None:
     assert message.content == "hello\ufffd"
     assert (message.message_type, message.status) == ("voice", "read")
     assert (message.user_id, message.parent_message_id) == (author, parent)
-    assert (message.metadata, message.attachments) == ({"seconds": 3}, ["a", "b"])
+    assert (message.metadata, message.attachments) == (
+        {"seconds": 3},
+        [author, parent],
+    )
     assert message.is_ai_generated
     assert message.created_at == datetime(2026, 1, 31, 8, 30, tzinfo=UTC)
 
@@ -369,3 +383,113 @@ def test_a_difference_is_what_a_state_vector_lacks() -> None:
     device = load([first])
     device.apply_update(difference([first, second], device.get_state()))
     assert str(device.get("content", type=Text)) == "abcdef"
+
+
+def thread_of(count: int) -> list[bytes]:
+    doc: Doc[Any] = Doc()
+    thread = Thread(doc)
+    with doc.transaction():
+        for number in range(count):
+            thread.add(str(number), user_id=UUID(int=1), message_id=UUID(int=number + 1))
+    return [doc.get_update()]
+
+
+def known(projection: Projection) -> Known:
+    return Known(7, b"".join(each.id.bytes + each.digest for each in projection.messages))
+
+
+def test_of_a_thread_only_what_rows_do_not_have_is_projected() -> None:
+    updates = thread_of(3)
+    rows = known(project(updates))
+    assert project(updates, rows).messages == []
+    doc = load(updates, 5)
+    Thread(doc).edit(UUID(int=2), "new")
+    Thread(doc).remove(UUID(int=3))
+    Thread(doc).add("4", user_id=UUID(int=1), message_id=UUID(int=4))
+    projection = project([doc.get_update()], rows)
+    changed = {each.id.int: each.content for each in projection.messages}
+    assert (changed, projection.gone) == ({2: "new", 4: "4"}, [UUID(int=3)])
+    assert (projection.known, projection.more) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("messageType", "voice"),
+        ("parentMessageId", str(uuid4())),
+        ("metadata", {"a": 1}),
+        ("attachments", [str(uuid4())]),
+        ("isAiGenerated", True),
+        ("status", "read"),
+    ],
+)
+def test_every_field_that_may_change_is_told_from_what_it_was(name: str, value: Any) -> None:
+    updates = thread_of(1)
+    doc = load(updates, 5)
+    Thread(doc).put(UUID(int=1), name, value)
+    changed = project([doc.get_update()], known(project(updates)))
+    assert [each.id.int for each in changed.messages] == [1]
+
+
+def test_many_changes_of_a_thread_are_projected_one_part_after_the_other() -> None:
+    updates, rows = thread_of(2 * MAX_CHANGED + 1), Known(7, b"")
+    found: set[UUID] = set()
+    for more in (True, True, False):
+        part = project(updates, rows)
+        assert part.more is more
+        found |= {each.id for each in part.messages}
+        rows = Known(7, rows.digests + known(part).digests)
+    assert len(found) == 2 * MAX_CHANGED + 1
+    emptied = project([], rows)
+    assert (len(emptied.gone), emptied.more) == (MAX_CHANGED, True)
+
+
+def test_an_edit_projects_of_a_thread_what_it_touched() -> None:
+    updates = thread_of(3)
+    touched = [UUID(int=2), UUID(int=9)]
+    made, rows = edit(updates, Edit(title="a"), 1, touched)
+    assert made is not None
+    assert [each.id for each in rows.messages] == touched[:1]
+    assert (rows.gone, rows.known, rows.title) == (touched[1:], BASE, "a")
+    assert edit(updates, Edit(title="a"), 1, ())[1].messages == []
+    assert len(edit(updates, Edit(title="a"), 1)[1].messages) == 3
+
+
+def test_a_message_is_of_the_client_that_began_its_text() -> None:
+    message_id = UUID(int=1)
+    first = thread_of(1)
+    [message] = project(first).messages
+    began = message.client
+    doc = load(first, 5)
+    Thread(doc).body(message_id).insert(0, "typed by another ")
+    Thread(doc).put(message_id, "userId", str(uuid4()))
+    [message] = project([doc.get_update()]).messages
+    assert (message.client, message.content) == (began, "typed by another 0")
+    doc.get("messages", type=Map)[str(message_id)]["body"] = Text("put in its place")
+    assert project([doc.get_update()]).messages[0].client == 5
+    doc.get("messages", type=Map)[str(message_id)]["body"] = "plain"
+    assert project([doc.get_update()]).messages[0].client is None
+
+
+def test_of_a_message_too_large_for_a_page_of_them_rows_have_a_part() -> None:
+    def write(doc: Doc[Any]) -> None:
+        Thread(doc).add(
+            "x" * 100_000,
+            user_id=uuid4(),
+            metadata={"a": "x" * 100_000},
+            attachments=[uuid4() for _ in range(30)],
+        )
+
+    [message] = projected(write).messages
+    assert (len(message.content), message.metadata) == (20_000, None)
+    assert len(message.attachments or []) == 20
+
+
+def test_an_id_is_written_in_one_way_only() -> None:
+    def write(doc: Doc[Any]) -> None:
+        messages = doc.get("messages", type=Map)
+        for key in (str(UUID(int=10)), str(UUID(int=10)).upper(), UUID(int=10).hex, "{}", ""):
+            messages[key] = Map({"body": Text(key)})
+
+    [message] = projected(write).messages
+    assert message.content == str(UUID(int=10))

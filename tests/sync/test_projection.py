@@ -1,7 +1,7 @@
 """The projector: rows behind the log by moments, whatever the documents hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,11 @@ from pycrdt import Doc, Map
 
 from protocol import frames
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import Author, Entry, Projection
+from protocol.log import Author, Entry, Projection, Saved
+from protocol.thread import Thread
 from storage.memories import MemoryRows
 from sync.broker import LocalBroker
+from sync.document import MAX_CHANGED, project
 from sync.feed import Notices, account_topic
 from sync.projection import RATE, REST_FACTOR, REST_SECONDS, Projector, rest_seconds
 from sync.room import Room
@@ -31,14 +33,14 @@ class CountingRows(MemoryRows):
         self.news = News()
         self.before_save: Callable[[], Any] | None = None
 
-    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Sequence[UUID]:
+    async def save(self, document_id: UUID, projection: Projection, offset: int) -> Saved:
         if self.before_save is not None:
             intervention, self.before_save = self.before_save, None
             await intervention()
-        followers = await super().save(document_id, projection, offset)
+        saved = await super().save(document_id, projection, offset)
         self.saved.append((document_id, offset))
         self.news.tell()
-        return followers
+        return saved
 
 
 class Stage:
@@ -214,6 +216,47 @@ async def test_rows_are_never_written_over_newer_ones(
     )
     assert row is not None
     assert tuple(row) == ("newer", 3)
+
+
+async def test_rows_that_another_node_wrote_meanwhile_are_projected_again(
+    pool: asyncpg.Pool, stage: Stage, ada: Author, memory: UUID
+) -> None:
+    """What was read of the rows is not what they are when the projection is to be written."""
+    doc: Doc[Any] = Doc()
+    first = Thread(doc).add("first", user_id=ada.account_id)
+    claims = ((doc.client_id, ada.account_id),)
+    await stage.node.log.commit([Entry(memory, ada, doc.get_update(), claims)])
+    here = doc.get_state()
+    Thread(doc).edit(first, "first, and changed")
+    await stage.node.log.commit([Entry(memory, ada, doc.get_update(here))])
+
+    async def overtake() -> None:
+        [(_, update)] = await stage.node.log.read(memory, 0, up_to=1)
+        rows = project([update], await MemoryRows(pool).known(memory))
+        assert (await MemoryRows(pool).save(memory, rows, 1)).whole
+
+    stage.rows.before_save = overtake
+    await stage.projector.project(memory)
+    assert stage.rows.saved == [(memory, 2), (memory, 2)]
+    assert await pool.fetchval("SELECT content FROM messages") == "first, and changed"
+    assert await stage.rows.unprojected(10) == []
+
+
+async def test_a_long_thread_is_projected_to_its_end(
+    pool: asyncpg.Pool, stage: Stage, ada: Author, memory: UUID
+) -> None:
+    doc: Doc[Any] = Doc()
+    thread = Thread(doc)
+    with doc.transaction():
+        for number in range(2 * MAX_CHANGED + 1):
+            thread.add(str(number), user_id=ada.account_id)
+    claims = ((doc.client_id, ada.account_id),)
+    await stage.node.log.commit([Entry(memory, ada, doc.get_update(), claims)])
+    await stage.projector.project(memory)
+    assert len(stage.rows.saved) == 3
+    authors = await pool.fetch("SELECT user_id, count(*) FROM messages GROUP BY user_id")
+    assert [tuple(row) for row in authors] == [(ada.account_id, 2 * MAX_CHANGED + 1)]
+    assert await stage.rows.unprojected(10) == []
 
 
 async def test_an_empty_document_is_left_alone(stage: Stage, memory: UUID) -> None:

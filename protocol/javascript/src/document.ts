@@ -10,6 +10,7 @@ import { Outbox } from "./outbox.js";
 import { Position } from "./position.js";
 import { Presence } from "./presence.js";
 import type { DocumentStore, PendingEdit, StoredDocument } from "./store.js";
+import { Thread } from "./thread.js";
 
 /** How long the last `close` waits for acks; edits that take longer go with the next connection. */
 const closeLimitMs = 5_000;
@@ -42,6 +43,8 @@ export interface DocumentEvents {
 export class MemoryDocument extends Emitter<DocumentEvents> {
   readonly memoryId: string;
   readonly doc = new Y.Doc();
+  /** The memory's messages, to be read and written offline. */
+  readonly messages = new Thread(this.doc);
   readonly awareness: Awareness;
   /** Resolves when the document has caught up with the server for the first time, if ever. */
   readonly synced: Promise<void>;

@@ -17,6 +17,7 @@ export {
   type PendingEdit,
   type StoredDocument,
 } from "./store.js";
+export { Thread, type NewMessage, type ThreadMessage } from "./thread.js";
 export * from "./types.js";
 /** The Yjs this package uses: a page with two copies of it does not work. */
 export * as Y from "yjs";

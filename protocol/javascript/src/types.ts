@@ -93,6 +93,10 @@ export interface Change {
   isFavorite?: boolean;
   /** Default: `false`. */
   isArchived?: boolean;
+  /** RFC 3339, in UTC. */
+  lastReadAt?: string;
+  /** Default: `0`. */
+  unreadCount?: number;
   category?: Category;
   user?: User;
   file?: File;
@@ -102,7 +106,8 @@ export interface Change {
  * A memory as one member sees it. `content` carries the body under `text`, beside whatever else the
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
  * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
- * while the memory is in the trash.
+ * while the memory is in the trash. `unreadCount` are the messages of others that were received
+ * behind `lastReadAt`, counted up to 100, which stands for any number above.
  */
 export interface Memory {
   id: string;
@@ -123,6 +128,10 @@ export interface Memory {
   createdAt: string;
   /** RFC 3339, in UTC. */
   updatedAt: string;
+  /** RFC 3339, in UTC. */
+  lastReadAt?: string | null;
+  /** Default: `0`. */
+  unreadCount?: number;
   /** RFC 3339, in UTC. */
   deletedAt?: string | null;
 }
@@ -352,6 +361,123 @@ export interface FileUsage {
   bytes: number;
   quota: number;
   count: number;
+}
+
+/**
+ * Page 1 is the newest of the thread, page 2 what was before; within a page the newest comes last.
+ * `before` leaves out what was created at that moment or later, so that page 1 is what came just
+ * before it. With `after` alone the pages go the other way: page 1 is what came just behind that
+ * moment. Who pages on while others write keeps `before` as it is.
+ */
+export interface ListMessages {
+  memoryId: string;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+  /** RFC 3339; at most 40 characters. */
+  before?: string | null;
+  /** RFC 3339; at most 40 characters. */
+  after?: string | null;
+}
+
+export interface MessagePage {
+  messages: Message[];
+  pagination: Pagination;
+}
+
+/**
+ * A message as lists show it; the truth is the memory's document, which it follows within moments.
+ * Of a longer text the first 20,000 characters are here. `userId` is the account that wrote the
+ * message, as the log proves it, whatever the document says; `null` where that is not known.
+ * `createdAt` is the writer's own word, never later than `receivedAt`, when the message reached the
+ * server: that is what read marks go by. `parentMessageId` may name a message that is gone.
+ */
+export interface Message {
+  id: string;
+  memoryId: string;
+  userId: string | null;
+  content: string;
+  messageType: string;
+  metadata: Record<string, unknown> | null;
+  attachments: string[];
+  isAiGenerated: boolean;
+  parentMessageId: string | null;
+  status: string;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  updatedAt: string;
+  /** RFC 3339, in UTC. */
+  receivedAt: string;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. `attachments` are files of the
+ * caller's; with the message they are shown to all members of the memory.
+ */
+export interface CreateMessage {
+  memoryId: string;
+  /** 1 to 10,000 characters. */
+  content: string;
+  id?: string | null;
+  /** Default: `"text"`. */
+  messageType?: "document" | "image" | "text" | "voice";
+  /** At most 5 items. Default: `[]`. */
+  attachments?: string[];
+  metadata?: Record<string, unknown> | null;
+  parentMessageId?: string | null;
+}
+
+export interface OneMessage {
+  message: Message;
+}
+
+/**
+ * Fields left out stay as they are; `null` clears one. `content` is written as the smallest edit of
+ * the text that the server has: what devices edit elsewhere in it at the same moment survives. Who
+ * was offline for long, or edits with others, edits the document instead.
+ */
+export interface UpdateMessage {
+  memoryId: string;
+  id: string;
+  /** 1 to 10,000 characters. */
+  content?: string;
+  metadata?: Record<string, unknown> | null;
+  /** At most 5 items. */
+  attachments?: string[] | null;
+  /** 1 to 20 characters. */
+  status?: string;
+}
+
+export interface DeleteMessage {
+  memoryId: string;
+  id: string;
+}
+
+export interface DeletedMessage {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
+/** Read up to the message `messageId`, or what was received up to `at`, or all there is. */
+export interface MarkRead {
+  memoryId: string;
+  messageId?: string | null;
+  /** RFC 3339; at most 40 characters. */
+  at?: string | null;
+}
+
+/**
+ * `unreadCount` are the messages of others that were received behind `lastReadAt`. It is counted up
+ * to 100, which stands for any number above.
+ */
+export interface ReadMark {
+  memoryId: string;
+  /** RFC 3339, in UTC. */
+  lastReadAt: string | null;
+  unreadCount: number;
 }
 
 /** `before` is the id of the last version of the page before. */
@@ -1112,6 +1238,19 @@ export interface Operations {
   "files.url": { request: CreateFileUrl; response: FileUrl };
   /** How much the account's files take, and how much they may. */
   "files.usage": { request: Empty; response: FileUsage };
+  /** The messages of a memory's thread, paged. */
+  "messages.list": { request: ListMessages; response: MessagePage };
+  /**
+   * Write a message; owner, editors and commenters may. Repeated with the same id it answers the
+   * first one's message.
+   */
+  "messages.create": { request: CreateMessage; response: OneMessage };
+  /** Change a message of one's own, as an edit that merges with others. */
+  "messages.update": { request: UpdateMessage; response: OneMessage };
+  /** Delete a message of one's own, or as the memory's owner any; replies to it stay. */
+  "messages.delete": { request: DeleteMessage; response: DeletedMessage };
+  /** Move the member's own read mark of a thread forward; it never goes back. */
+  "messages.markRead": { request: MarkRead; response: ReadMark };
   /** A memory's versions, newest first, with who wrote since the one before. */
   "history.list": { request: ListVersions; response: VersionPage };
   /** What a memory was in a version, and how that differs from another one or from now. */
