@@ -55,3 +55,14 @@ END
 $$;
 CREATE TRIGGER free_blob AFTER DELETE ON files FOR EACH ROW EXECUTE FUNCTION free_blob();
 CREATE TRIGGER free_blob AFTER DELETE ON uploads FOR EACH ROW EXECUTE FUNCTION free_blob();
+
+-- And its owner's devices forget it.
+CREATE FUNCTION bury_file() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tombstones (user_id, kind, record_id)
+    SELECT OLD.user_id, 'file', OLD.id WHERE EXISTS (SELECT FROM users WHERE id = OLD.user_id)
+    ON CONFLICT (user_id, kind, record_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bury_file AFTER DELETE ON files FOR EACH ROW EXECUTE FUNCTION bury_file();
