@@ -94,6 +94,7 @@ async def check_writable(
         """
         SELECT s.role, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
         WHERE s.memory_id = $1 AND s.user_id = $2
+        FOR KEY SHARE OF s -- it is not purged before the caller's transaction ends
         """,
         memory_id,
         account_id,

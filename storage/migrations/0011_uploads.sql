@@ -28,7 +28,7 @@ CREATE TABLE uploads (
     id             uuid PRIMARY KEY,
     user_id        uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     storage_path   text NOT NULL,
-    memory_id      uuid,
+    memory_id      uuid REFERENCES memories (id) ON DELETE CASCADE,
     message_id     uuid,
     filename       varchar(255) NOT NULL,
     length         bigint CHECK (length >= 0),
@@ -40,6 +40,7 @@ CREATE TABLE uploads (
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX uploads_expires_at ON uploads (expires_at);
+CREATE INDEX uploads_memory_id ON uploads (memory_id) WHERE memory_id IS NOT NULL;
 CREATE INDEX uploads_user_id ON uploads (user_id);
 CREATE INDEX uploads_storage_path ON uploads (storage_path);
 
