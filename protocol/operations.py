@@ -17,6 +17,7 @@ from protocol import (
     feed,
     files,
     history,
+    identity,
     memories,
     messages,
     sessions,
@@ -448,6 +449,71 @@ ADMIN_STATS = Operation(
     "How much there is on this installation.",
 )
 
+ACCOUNT_SEND_VERIFICATION = Operation(
+    "account.sendVerification",
+    Empty,
+    Empty,
+    None,
+    "Send the message with the link that proves the e-mail address again; at most once a minute.",
+)
+ACCOUNT_CHANGE_PASSWORD = Operation(
+    "account.changePassword",
+    identity.ChangePassword,
+    Empty,
+    None,
+    "Change the password. All other sessions of the account end.",
+)
+ACCOUNT_CHANGE_EMAIL = Operation(
+    "account.changeEmail",
+    identity.ChangeEmail,
+    Empty,
+    None,
+    "Send a link to a new e-mail address, which becomes the account's when the link is followed.",
+)
+ACCOUNT_ENABLE_TWO_FACTOR = Operation(
+    "account.enableTwoFactor",
+    identity.EnableTwoFactor,
+    identity.TwoFactorSecret,
+    None,
+    "A new secret for an authenticator. It is asked for once `account.confirmTwoFactor` has seen"
+    " a code of it.",
+)
+ACCOUNT_CONFIRM_TWO_FACTOR = Operation(
+    "account.confirmTwoFactor",
+    identity.ConfirmTwoFactor,
+    identity.RecoveryCodes,
+    None,
+    "Turn two-factor on: from now on signing in asks for a code.",
+)
+ACCOUNT_DISABLE_TWO_FACTOR = Operation(
+    "account.disableTwoFactor",
+    identity.DisableTwoFactor,
+    Empty,
+    None,
+    "Turn two-factor off.",
+)
+ACCOUNT_IDENTITIES = Operation(
+    "account.identities",
+    Empty,
+    identity.Identities,
+    None,
+    "The ways into the account: providers, password, two-factor.",
+)
+ACCOUNT_LINK = Operation(
+    "account.link",
+    identity.LinkIdentity,
+    identity.Identities,
+    None,
+    "Link a provider to the account, to sign in with from now on.",
+)
+ACCOUNT_UNLINK = Operation(
+    "account.unlink",
+    identity.UnlinkIdentity,
+    identity.Identities,
+    None,
+    "Take a provider away again. The last way into the account stays.",
+)
+
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
     DOCUMENTS_CLOSE,
@@ -497,6 +563,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     SHARING_TRANSFER,
     SESSION_RENEW,
     ACCOUNT_ME,
+    ACCOUNT_SEND_VERIFICATION,
+    ACCOUNT_CHANGE_PASSWORD,
+    ACCOUNT_CHANGE_EMAIL,
+    ACCOUNT_ENABLE_TWO_FACTOR,
+    ACCOUNT_CONFIRM_TWO_FACTOR,
+    ACCOUNT_DISABLE_TWO_FACTOR,
+    ACCOUNT_IDENTITIES,
+    ACCOUNT_LINK,
+    ACCOUNT_UNLINK,
     ACCOUNT_UPDATE,
     SESSIONS_LIST,
     SESSIONS_END,

@@ -31,6 +31,12 @@ UPDATE sessions SET ended_at = now(), ended_reason = 'backup restored' WHERE end
 """
 # One that was retired since, as it had leaked, must not verify again. The next start makes one.
 _FORGET_KEYS = "DELETE FROM signing_keys"
+# What was sent since must not be sent again, nor a link that was used since work again.
+_FORGET_MAIL = """
+DELETE FROM outgoing_mail WHERE failed_at IS NULL;
+DELETE FROM email_tokens;
+DELETE FROM oauth_attempts;
+"""
 
 
 async def restore(
@@ -83,6 +89,7 @@ async def restore(
                 if not keep_sessions:
                     await connection.execute(_END_SESSIONS)
                     await connection.execute(_FORGET_KEYS)
+                    await connection.execute(_FORGET_MAIL)
             await connection.execute("ANALYZE", timeout=LIMIT_SECONDS)
     return strange
 
