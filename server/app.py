@@ -25,7 +25,7 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, limits, links, reference, rest, security
+from server import console, filing, limits, links, reference, rest, security
 from server.admin import Admin
 from server.auth import Auth, normalize_email
 from server.config import Features, Settings
@@ -33,6 +33,7 @@ from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
+from server.files import Files
 from server.guard import Guard
 from server.health import Health
 from server.http import HTTP
@@ -235,6 +236,10 @@ class App:
                 tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
             )
 
+            store = await stack.enter_async_context(
+                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+            )
+
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
@@ -260,6 +265,7 @@ class App:
                 categories=Categories(CategoryRows(pool), notices),
                 sharing=sharing,
                 feed=Feed(feed),
+                files=store.files,
                 sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
@@ -281,6 +287,7 @@ class App:
 
             routes: list[BaseRoute] = [
                 *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
+                *store.routes,
                 *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
@@ -394,6 +401,7 @@ def _dispatcher(
     categories: Categories,
     sharing: Sharing,
     feed: Feed,
+    files: Files,
     sessions: Sessions,
     profile: Profile,
     admin: Admin,
@@ -411,6 +419,12 @@ def _dispatcher(
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
         Binding(operations.SEARCH_QUERY, search.query),
+        Binding(operations.FILES_LIST, files.list),
+        Binding(operations.FILES_GET, files.get),
+        Binding(operations.FILES_UPDATE, files.update),
+        Binding(operations.FILES_DELETE, files.delete),
+        Binding(operations.FILES_URL, files.url),
+        Binding(operations.FILES_USAGE, files.usage),
         Binding(operations.MESSAGES_LIST, messages.list),
         Binding(operations.MESSAGES_CREATE, messages.create),
         Binding(operations.MESSAGES_UPDATE, messages.update),

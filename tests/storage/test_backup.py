@@ -163,6 +163,20 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         author.account_id,
         memory_id,
     )
+    await pool.execute(
+        """
+        INSERT INTO blobs (path, user_id, size, part_bytes, parts, sha256)
+        VALUES ('a', $1, 1, 4, '{"x", "y"}', '\\x00ff')
+        """,
+        author.account_id,
+    )
+    await pool.execute(
+        """
+        INSERT INTO uploads (id, user_id, storage_path, filename, length, expires_at)
+        VALUES (gen_random_uuid(), $1, 'a', 'ä', 9, now())
+        """,
+        author.account_id,
+    )
     await fill_identity(pool, author.account_id)
     await pool.execute("INSERT INTO file_words VALUES ($1, $2)", memory_id, "'~%a':1")
     link_id = uuid4()
