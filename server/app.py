@@ -292,8 +292,9 @@ class App:
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
-                *links.routes(),
+                # The console's pages come first, where it is built.
                 *console.routes(CONSOLE),
+                *links.routes(),
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]

@@ -29,7 +29,9 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_FIRST = "no-cache"
 
 # The page is one: what it shows at a path is its own to know.
-_PAGES = ("/", "/join")
+_PAGES = ("/", "/join", "/signed-in")
+# Pages that links in messages lead to. Without a build, plain ones stand in: `server.links`.
+_LINKED_PAGES = ("/verify", "/reset")
 
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -100,7 +102,7 @@ def routes(directory: Path) -> list[BaseRoute]:
     """
     if not (directory / "index.html").is_file():
         return [Route(path, _not_built) for path in _PAGES]
-    served = dict.fromkeys(_PAGES, _File.read(directory / "index.html", _ASK_FIRST))
+    served = dict.fromkeys((*_PAGES, *_LINKED_PAGES), _File.read(directory / "index.html", _ASK_FIRST))
     for name in ("sw.js", "manifest.webmanifest", "icon.svg"):
         served[f"/{name}"] = _File.read(directory / name, _ASK_FIRST)
     for path in (directory / "assets").iterdir():

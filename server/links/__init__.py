@@ -1,4 +1,4 @@
-"""The pages that links in messages lead to: `/verify` and `/reset`.
+"""The pages that links in messages lead to, `/verify` and `/reset`, where there is no console.
 
 They need no build and no account. The token is behind the `#`, so that it is in no log; the page's
 script sends it when somebody presses the button, and not before: programs that look at mail follow

@@ -1,9 +1,20 @@
 import { MemoError } from "@memory-app/client";
-import type { Login, Refreshed, Register, SignedIn } from "@memory-app/client";
+import type {
+  FinishOAuth,
+  Login,
+  OAuthSignedIn,
+  OneFile,
+  Providers,
+  Refreshed,
+  Register,
+  SignedIn,
+  StartedOAuth,
+  Verified,
+} from "@memory-app/client";
 
 const TIMEOUT_MS = 15_000;
 
-/** The REST calls of `/api/auth`. Each rejects with a `MemoError` that a person can read. */
+/** The calls over REST: signing in, and a file. Each rejects with a `MemoError` that a person can read. */
 export class Api {
   register(body: Register): Promise<SignedIn> {
     return this.#post("register", body);
@@ -22,16 +33,56 @@ export class Api {
     return this.#post("logout", { refreshToken });
   }
 
-  async #post<T>(action: string, body: object): Promise<T> {
+  /** Proves an e-mail address by the token of a link. */
+  verify(token: string): Promise<Verified> {
+    return this.#post("verify", { token });
+  }
+
+  /** Has a link sent to set a new password with. The answer is the same for an unknown address. */
+  forgot(email: string): Promise<void> {
+    return this.#post("forgot", { email });
+  }
+
+  /** Sets a password by the token of a link. */
+  reset(token: string, password: string): Promise<void> {
+    return this.#post("reset", { token, password });
+  }
+
+  /** The providers that this server is set up to sign in with. */
+  async providers(): Promise<Providers["providers"]> {
+    return (await this.#call<Providers>("/api/auth/providers")).providers;
+  }
+
+  startOAuth(provider: Provider, redirectUri: string): Promise<StartedOAuth> {
+    return this.#post(`oauth/${provider}/start`, { redirectUri });
+  }
+
+  finishOAuth(provider: Provider, body: FinishOAuth): Promise<OAuthSignedIn> {
+    return this.#post(`oauth/${provider}`, body);
+  }
+
+  /** Stores a file of the account that `token` is of. */
+  async upload(token: string, bytes: Blob, name: string): Promise<OneFile["file"]> {
+    const form = new FormData();
+    form.append("file", bytes, name);
+    const headers = { Authorization: `Bearer ${token}` };
+    return (await this.#call<OneFile>("/api/files", { method: "POST", headers, body: form })).file;
+  }
+
+  #post<T>(action: string, body: object): Promise<T> {
+    return this.#call(`/api/auth/${action}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  }
+
+  async #call<T>(path: string, init: RequestInit = {}): Promise<T> {
     let response: Response;
     let text: string;
     try {
-      response = await fetch(`/api/auth/${action}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      });
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      response = await fetch(path, { ...init, signal });
       text = await response.text();
     } catch {
       throw new MemoError(
@@ -45,10 +96,12 @@ export class Api {
     throw new MemoError(
       error?.code ?? "unavailable",
       error?.message ?? `The server answered ${response.status}. Try again in a moment.`,
-      { details: error?.details },
+      { details: error?.details, retryAfter: Number(response.headers.get("Retry-After")) || undefined },
     );
   }
 }
+
+export type Provider = Providers["providers"][number];
 
 interface ErrorAnswer {
   error: { code: string; message: string; details?: Record<string, unknown> };

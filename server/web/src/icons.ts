@@ -1,3 +1,5 @@
+import type { Provider } from "./api";
+
 const paths = {
   alert: "M12 8v5m0 3.5v.01M10.3 4.1 2.9 17a2 2 0 0 0 1.7 3h14.8a2 2 0 0 0 1.7-3L13.7 4.1a2 2 0 0 0-3.4 0Z",
   archive: "M4 5h16v4H4Zm1.5 4v10h13V9M10 13h4",
@@ -29,6 +31,7 @@ const paths = {
   inbox: "M4 13.5 6.5 5h11l2.5 8.5V19H4Zm0 0h5a3 3 0 0 0 6 0h5",
   leaf: "M5 19C4 10 9 5 19.5 4.5 20 14 15.5 19.5 8 17.5M5 20c1.5-4.5 4.5-7.5 9-9.5",
   menu: "M4 7h16M4 12h16M4 17h16",
+  mail: "M3.5 6h17v12h-17Zm.5.5 8 6.5 8-6.5",
   moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5Z",
   more: "M6 12h.01M12 12h.01M18 12h.01",
   music: "M9 17.5V6l10-2v11.5M9 17.5a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0Zm10-2a2.5 2.5 0 1 1-5 0 2.5 2.5 0 0 1 5 0Z",
@@ -40,8 +43,10 @@ const paths = {
   plus: "M12 5v14M5 12h14",
   restore: "M4.5 5v5h5M5 10a7.8 7.8 0 1 1-.8 4.5",
   screen: "M4 5h16v11H4Zm5 15h6m-3-4v4",
+  settings: "M4 7h9m6 0h1M4 17h3m6 0h7M16 9.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Zm-6 10a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14Zm5-2 4.5 4.5",
   select: "M12 20.5a8.5 8.5 0 1 0 0-17 8.5 8.5 0 0 0 0 17Zm-3.8-8.3 2.7 2.7 5-5.3",
+  shield: "M12 3.5 5 6v5.5c0 4.2 2.8 7.3 7 9 4.200-1.7 7-4.8 7-9V6Zm-3 8.2 2.2 2.2 4-4.200",
   signout: "M14 4h5v16h-5M10 8l-4 4 4 4m-4-4h9",
   spinner: "M12 4a8 8 0 1 1-8 8",
   star: "m12 3.8 2.5 5.2 5.7.8-4.1 4 1 5.7-5.1-2.7-5.1 2.7 1-5.7-4.1-4 5.7-.8Z",
@@ -84,5 +89,24 @@ export function mark(): SVGSVGElement {
   const leaves = document.createElementNS(SVG, "path");
   leaves.setAttribute("d", "M8 22.5V12.6a4 4 0 0 1 8 0v9.9m0-9.9a4 4 0 0 1 8 0v9.9");
   svg.append(plate, leaves);
+  return svg;
+}
+
+const providerMarks: Record<Provider, string> = {
+  apple:
+    "M16.4 12.7c0-2.3 1.9-3.4 2-3.5-1.1-1.6-2.8-1.8-3.4-1.8-1.4-.2-2.8.8-3.5.8s-1.8-.8-3-.8c-1.5 0-3 .9-3.8 2.3-1.6 2.8-.4 7 1.2 9.3.8 1.1 1.7 2.4 2.9 2.3 1.2 0 1.6-.7 3-.7s1.8.7 3 .7 2-1.1 2.8-2.2c.9-1.3 1.2-2.5 1.3-2.6-.1 0-2.5-.9-2.5-3.8ZM14.2 5.8c.6-.8 1.1-1.9 1-3-.9 0-2.1.6-2.7 1.4-.6.7-1.1 1.8-1 2.9 1 .1 2.1-.5 2.7-1.3Z",
+  google:
+    "M12 10.6v3.1h4.4c-.2 1.1-1.4 3.3-4.4 3.3a5 5 0 0 1 0-10c1.5 0 2.5.6 3.1 1.2l2.1-2.1A7.8 7.8 0 0 0 12 4a8 8 0 1 0 0 16c4.6 0 7.7-3.2 7.7-7.8 0-.5-.1-1-.1-1.6Z",
+};
+
+/** A provider's mark, in the colour of the text beside it. */
+export function providerMark(name: Provider): SVGSVGElement {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon icon-filled");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", providerMarks[name]);
+  svg.append(path);
   return svg;
 }

@@ -1,6 +1,13 @@
 import { Emitter, MemoError } from "@memory-app/client";
-import type { Credentials, Login, Register, SignedIn, User } from "@memory-app/client";
-import type { Api } from "./api";
+import type {
+  Credentials,
+  FinishOAuth,
+  Login,
+  Register,
+  SignedIn,
+  User,
+} from "@memory-app/client";
+import type { Api, Provider } from "./api";
 import { Vault, type Stored } from "./vault";
 
 const NAME = "memo.session";
@@ -19,8 +26,11 @@ const ENDS_SESSION = new Set([
  * A refresh token works once and its second use ends the session, so tabs take turns under a
  * lock, and whoever comes second finds the first one's tokens.
  */
-export class Session extends Emitter<{ changed: User | null }> implements Credentials {
-  #api: Api;
+export class Session
+  extends Emitter<{ changed: User | null; profile: User }>
+  implements Credentials
+{
+  readonly api: Api;
   #vault: Vault;
   #stored: Stored | undefined;
   #issued: string | undefined;
@@ -30,7 +40,7 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
 
   private constructor(api: Api, vault: Vault, stored: Stored | undefined) {
     super();
-    this.#api = api;
+    this.api = api;
     this.#vault = vault;
     this.#stored = stored;
     this.#tabs.onmessage = () => void this.#reload();
@@ -47,18 +57,34 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
   }
 
   async register(body: Register): Promise<void> {
-    await this.#begin(await this.#api.register(body));
+    await this.#begin(await this.api.register(body));
   }
 
   async login(body: Login): Promise<void> {
-    await this.#begin(await this.#api.login(body));
+    await this.#begin(await this.api.login(body));
+  }
+
+  /** Signs in with what a provider returned. */
+  async finishOAuth(provider: Provider, body: FinishOAuth): Promise<void> {
+    await this.#begin(await this.api.finishOAuth(provider, body));
+  }
+
+  /** The signed-in account as the server has it now. */
+  update(user: User): Promise<void> {
+    return exclusively(async () => {
+      await this.#reload();
+      const stored = this.#stored;
+      if (stored?.user.id === user.id && !same(stored.user, user)) {
+        await this.#keep({ ...stored, user });
+      }
+    });
   }
 
   /** Forgets the session here at once, and tells the server as far as it can be reached. */
   async logout(): Promise<void> {
     const stored = this.#stored;
     await this.#keep(undefined);
-    if (stored) await this.#api.logout(stored.refreshToken).catch(() => undefined);
+    if (stored) await this.api.logout(stored.refreshToken).catch(() => undefined);
   }
 
   /** The server ended the session: local data stays, so that unsent changes are not lost. */
@@ -94,7 +120,7 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
     if (renewedElsewhere) return renewedElsewhere;
     const { user, refreshToken } = this.#stored!;
     try {
-      const answer = await this.#api.refresh(refreshToken);
+      const answer = await this.api.refresh(refreshToken);
       if (!this.#stored) throw new MemoError("session_ended", "You are signed out.");
       await this.#keep({ user, ...tokens(answer) });
       return answer.accessToken;
@@ -120,10 +146,15 @@ export class Session extends Emitter<{ changed: User | null }> implements Creden
   }
 
   #become(stored: Stored | undefined): void {
-    const before = this.#stored?.user.id;
+    const before = this.#stored?.user;
     this.#stored = stored;
-    if (before !== stored?.user.id) this.emit("changed", this.user);
+    if (before?.id !== stored?.user.id) this.emit("changed", this.user);
+    else if (before && stored && !same(before, stored.user)) this.emit("profile", stored.user);
   }
+}
+
+function same(one: User, other: User): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function tokens(answer: { accessToken: string; refreshToken: string; expiresIn: number }) {

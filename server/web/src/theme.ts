@@ -14,6 +14,12 @@ export function setTheme(name: Theme): void {
   applyTheme();
 }
 
+/** Takes the account's theme where none was chosen on this device. */
+export function adoptTheme(preference: string): void {
+  const name = themes.find((one) => one === preference);
+  if (name && name !== "system" && localStorage.getItem(KEY) === null) setTheme(name);
+}
+
 export function applyTheme(): void {
   document.documentElement.dataset.theme = theme();
 }

@@ -4,6 +4,7 @@ import { Cache } from "./cache";
 import { Drafts } from "./drafts";
 import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
+import { Profile } from "./profile";
 import type { Session } from "./session";
 import { leftOut } from "./shelf";
 
@@ -12,8 +13,8 @@ const NEWS_MS = 200; // someone who types makes news at every key: the list take
 
 /** Everything of one signed-in account on this device: its stores, its connection, its list. */
 export class Workspace extends Emitter<{ refused: string; trash: void }> {
-  readonly user: User;
   readonly client: MemoryClient;
+  readonly profile: Profile;
   readonly library: Library;
   readonly drafts: Drafts;
   readonly outbox: Outbox;
@@ -27,7 +28,6 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
 
   private constructor(user: User, session: Session, store: IndexedDbStore, cache: Cache) {
     super();
-    this.user = user;
     this.#store = store;
     this.#cache = cache;
     const url = new URL("/ws", location.href);
@@ -39,6 +39,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
       client: "console",
       store,
     });
+    this.profile = new Profile(user, this.client, session);
     const name = nameOf(user);
     this.drafts = new Drafts();
     this.outbox = new Outbox(name, cache, this.client);
@@ -73,6 +74,11 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     return workspace;
   }
 
+  /** The account as it is by now. */
+  get user(): User {
+    return this.profile.user;
+  }
+
   /** A memory's document; the server has heard of the memory before it is asked for it. */
   async open(memoryId: string): Promise<MemoryDocument> {
     if (this.client.status === "online" && this.library.isUnsent(memoryId)) {
@@ -103,6 +109,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     clearTimeout(this.#news);
     this.library.stop();
     this.outbox.stop();
+    this.profile.stop();
     this.client.close();
     this.#cache.close();
   }

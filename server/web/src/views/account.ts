@@ -1,22 +1,40 @@
-import type { User } from "@memory-app/client";
+import type { MemoryClient, User } from "@memory-app/client";
 import { h } from "../dom";
 import { icon, type IconName } from "../icons";
-import { initials, nameOf } from "../presence";
-import { setTheme, theme, themes, type Theme } from "../theme";
+import { nameOf } from "../presence";
+import type { Profile } from "../profile";
+import { setTheme } from "../theme";
+import { Face } from "./face";
+import { ThemePicker } from "./themes";
 
-const looks: Record<Theme, [label: string, name: IconName]> = {
-  system: ["Device", "screen"],
-  light: ["Light", "sun"],
-  dark: ["Dark", "moon"],
-};
+export interface AccountActions {
+  settings: () => void;
+  signOut: () => void;
+}
 
 /** The foot of the list: who is signed in, and the menu behind it. */
 export class Account {
   readonly element: HTMLElement;
   #connection = h("span", { class: "connection" });
+  #face: Face;
+  #names = [h("strong"), h("strong")] as const;
+  #mail = h("span", { class: "menu-mail" });
+  #unsubscribe: () => void;
 
-  constructor(user: User, signOut: () => void) {
-    const name = nameOf(user);
+  constructor(client: MemoryClient, profile: Profile, actions: AccountActions) {
+    this.#face = new Face(client, "avatar-me");
+    const themes = new ThemePicker("theme", (value) => {
+      setTheme(value);
+      // This device has it; those where none was chosen take it from the account.
+      profile.update({ themePreference: value }).catch(() => undefined);
+    });
+    const item = (sign: IconName, label: string, act: () => void) => {
+      const click = () => {
+        menu.hidePopover();
+        act();
+      };
+      return h("button", { class: "menu-item", on: { click } }, icon(sign), label);
+    };
     const menu = h(
       "div",
       {
@@ -25,34 +43,18 @@ export class Account {
         popover: "auto",
         role: "dialog",
         "aria-label": "Account",
+        on: { beforetoggle: () => themes.show() },
       },
-      h(
-        "div",
-        { class: "menu-who" },
-        h("strong", {}, name),
-        h("span", { class: "menu-mail" }, user.email),
-      ),
-      themePicker(),
+      h("div", { class: "menu-who" }, this.#names[0], this.#mail),
+      themes.element,
+      item("settings", "Settings", actions.settings),
       h(
         "a",
         { class: "menu-item", href: "/docs", target: "_blank", rel: "noopener" },
         icon("book"),
         "API reference",
       ),
-      h(
-        "button",
-        {
-          class: "menu-item",
-          on: {
-            click: () => {
-              menu.hidePopover();
-              signOut();
-            },
-          },
-        },
-        icon("signout"),
-        "Sign out",
-      ),
+      item("signout", "Sign out", actions.signOut),
     );
     this.element = h(
       "footer",
@@ -60,11 +62,17 @@ export class Account {
       h(
         "button",
         { class: "account-button", popovertarget: "account-menu", "aria-label": "Account" },
-        h("span", { class: "avatar avatar-me", "aria-hidden": "true" }, initials(name)),
-        h("span", { class: "account-name" }, h("strong", {}, name), this.#connection),
+        this.#face.element,
+        h("span", { class: "account-name" }, this.#names[1], this.#connection),
       ),
       menu,
     );
+    this.#unsubscribe = profile.on("changed", (user) => this.#named(user));
+    this.#named(profile.user);
+  }
+
+  destroy(): void {
+    this.#unsubscribe();
   }
 
   /** What the whole account's sync is like, in a word or two. */
@@ -73,19 +81,10 @@ export class Account {
     this.#connection.dataset.online = String(online);
     this.#connection.textContent = text;
   }
-}
 
-function themePicker(): HTMLElement {
-  const options = themes.map((value) => {
-    const [label, name] = looks[value];
-    const input = h("input", {
-      type: "radio",
-      name: "theme",
-      value,
-      checked: value === theme(),
-      on: { change: () => setTheme(value) },
-    });
-    return h("label", {}, input, h("span", {}, icon(name), label));
-  });
-  return h("fieldset", { class: "themes" }, h("legend", {}, "Theme"), ...options);
+  #named(user: User): void {
+    for (const name of this.#names) name.textContent = nameOf(user);
+    this.#mail.textContent = user.email;
+    this.#face.show(user);
+  }
 }

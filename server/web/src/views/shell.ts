@@ -1,6 +1,7 @@
 import { h, takesText } from "../dom";
 import { Filter } from "../filter";
 import { icon } from "../icons";
+import type { Returned } from "../oauth";
 import type { Session } from "../session";
 import type { Workspace } from "../workspace";
 import { Account } from "./account";
@@ -8,6 +9,7 @@ import { Actions } from "./actions";
 import { ask } from "./dialog";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
+import { Settings, type SectionName } from "./settings/settings";
 import { Sidebar } from "./sidebar";
 import { changes } from "./status";
 import type { Toasts } from "./toast";
@@ -24,6 +26,7 @@ export class Shell {
   #sidebar: Sidebar;
   #list: ListView;
   #account: Account;
+  #settings: Settings;
   #memory: MemoryView | TrashedView | undefined;
   #shown: string | undefined;
   #place = h("div", { class: "shell-memory" });
@@ -39,7 +42,12 @@ export class Shell {
     this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
     this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
-    this.#account = new Account(workspace.user, () => void this.#signOut());
+    const { client, profile } = workspace;
+    this.#settings = new Settings(client, session, profile);
+    this.#account = new Account(client, profile, {
+      settings: () => this.#settings.open(),
+      signOut: () => void this.#signOut(),
+    });
     this.#sidebar = new Sidebar(library, this.#filter, this.#account.element);
     const list = h("div", { class: "shell-list" }, this.#list.element);
     this.element.append(this.#sidebar.element, list, this.#place);
@@ -58,8 +66,15 @@ export class Shell {
     this.#route();
   }
 
+  /** `back` is what a provider's page returned with, to be linked. */
+  openSettings(section: SectionName, back?: Returned): void {
+    this.#settings.open(section, back);
+  }
+
   destroy(): void {
     this.#stop.abort();
+    this.#settings.close();
+    this.#account.destroy();
     for (const stop of this.#unsubscribe) stop();
     this.#memory?.destroy();
     this.#list.destroy();

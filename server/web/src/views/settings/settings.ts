@@ -1,0 +1,141 @@
+import type { MemoryClient } from "@memory-app/client";
+import { h } from "../../dom";
+import { icon, type IconName } from "../../icons";
+import type { Returned } from "../../oauth";
+import type { Profile } from "../../profile";
+import type { Session } from "../../session";
+import { administrationSection } from "./administration";
+import { devicesSection } from "./devices";
+import { profileSection } from "./profile";
+import type { Context } from "./section";
+import { securitySection } from "./security";
+import { storageSection } from "./storage";
+
+export type SectionName = "profile" | "security" | "devices" | "storage" | "administration";
+
+const sections: Record<SectionName, [label: string, sign: IconName]> = {
+  profile: ["Profile", "user"],
+  security: ["Security", "shield"],
+  devices: ["Devices", "screen"],
+  storage: ["Storage", "cloud"],
+  administration: ["Administration", "users"],
+};
+
+const MANAGE_USERS = "manage:users";
+
+/** The account's settings, over the page. */
+export class Settings {
+  #client: MemoryClient;
+  #session: Session;
+  #profile: Profile;
+  #dialog: HTMLDialogElement | undefined;
+
+  constructor(client: MemoryClient, session: Session, profile: Profile) {
+    this.#client = client;
+    this.#session = session;
+    this.#profile = profile;
+  }
+
+  /** `back` is what a provider's page returned with, for the security section to link. */
+  open(first: SectionName = "profile", back?: Returned): void {
+    this.close();
+    const body = h("div", { class: "settings-body" });
+    const nav = h("nav", { class: "settings-nav", "aria-label": "Sections" });
+    let shown = new AbortController();
+    const show = (name: SectionName, back?: Returned) => {
+      shown.abort();
+      shown = new AbortController();
+      const context: Context = {
+        client: this.#client,
+        session: this.#session,
+        profile: this.#profile,
+        signal: shown.signal,
+      };
+      const title = h("h3", { id: "section-title", tabindex: "-1" }, sections[name][0]);
+      const content = contentOf(name, context, back);
+      body.replaceChildren(
+        h("section", { "aria-labelledby": "section-title" }, title, content),
+      );
+      body.scrollTop = 0;
+      for (const button of nav.querySelectorAll("button")) {
+        if (button.dataset.section === name) button.setAttribute("aria-current", "page");
+        else button.removeAttribute("aria-current");
+      }
+    };
+    nav.append(
+      ...this.#names().map((name) =>
+        h(
+          "button",
+          {
+            class: "settings-link",
+            type: "button",
+            "data-section": name,
+            on: { click: () => show(name) },
+          },
+          icon(sections[name][1]),
+          sections[name][0],
+        ),
+      ),
+    );
+    const dialog = h("dialog", { class: "settings", "aria-labelledby": "settings-title" });
+    dialog.addEventListener("close", () => {
+      shown.abort();
+      dialog.remove();
+    });
+    dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
+    dialog.append(
+      h(
+        "div",
+        { class: "settings-frame" },
+        h(
+          "header",
+          { class: "settings-head" },
+          h("h2", { id: "settings-title" }, "Settings"),
+          h(
+            "button",
+            {
+              class: "icon-button",
+              type: "button",
+              "aria-label": "Close settings",
+              on: { click: () => dialog.close() },
+            },
+            icon("close"),
+          ),
+        ),
+        nav,
+        body,
+      ),
+    );
+    this.#dialog = dialog;
+    document.body.append(dialog);
+    show(first, back);
+    dialog.showModal();
+    nav.querySelector<HTMLElement>("[aria-current]")?.focus();
+  }
+
+  close(): void {
+    this.#dialog?.close();
+    this.#dialog = undefined;
+  }
+
+  #names(): SectionName[] {
+    const names = Object.keys(sections) as SectionName[];
+    const administers = this.#profile.may(MANAGE_USERS);
+    return names.filter((name) => name !== "administration" || administers);
+  }
+}
+
+function contentOf(name: SectionName, context: Context, back?: Returned): HTMLElement {
+  switch (name) {
+    case "profile":
+      return profileSection(context);
+    case "security":
+      return securitySection(context, back);
+    case "devices":
+      return devicesSection(context);
+    case "storage":
+      return storageSection(context);
+    case "administration":
+      return administrationSection(context);
+  }
+}
