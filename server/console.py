@@ -102,7 +102,9 @@ def routes(directory: Path) -> list[BaseRoute]:
     """
     if not (directory / "index.html").is_file():
         return [Route(path, _not_built) for path in _PAGES]
-    served = dict.fromkeys((*_PAGES, *_LINKED_PAGES), _File.read(directory / "index.html", _ASK_FIRST))
+    served = dict.fromkeys(
+        (*_PAGES, *_LINKED_PAGES), _File.read(directory / "index.html", _ASK_FIRST)
+    )
     for name in ("sw.js", "manifest.webmanifest", "icon.svg"):
         served[f"/{name}"] = _File.read(directory / name, _ASK_FIRST)
     for path in (directory / "assets").iterdir():

@@ -131,11 +131,13 @@ class LocalServer:
     """A server within the test's process: quick to start again, on the same port. `environ` are
     settings beyond those that each has."""
 
-    def __init__(self, directory: Path, database: str, **environ: str) -> None:
+    def __init__(
+        self, directory: Path, database: str, *, port: int | None = None, **environ: str
+    ) -> None:
         self._settings = Settings.read(
             {"DATA_DIR": str(directory), "DATABASE_URL": database, **UNLIMITED, **environ}
         )
-        self._port = free_port()
+        self._port = port or free_port()
         self._stack = AsyncExitStack()
 
     @property

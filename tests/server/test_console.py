@@ -32,6 +32,8 @@ async def test_without_a_build_the_page_says_how_to_make_one(tmp_path: Path) -> 
     async with client(tmp_path) as http:
         reply = await http.get("/")
     assert reply.status_code == 503
+        links = [(await http.get(path)).status_code for path in ("/verify", "/reset")]
+    assert links == [404, 404]  # others have those
     assert "The console isn't built: install Node 20+ and run" in reply.text
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
 
@@ -41,6 +43,9 @@ async def test_without_a_build_the_page_says_how_to_make_one(tmp_path: Path) -> 
     [
         ("/", "text/html; charset=utf-8"),
         ("/join", "text/html; charset=utf-8"),
+        ("/signed-in", "text/html; charset=utf-8"),
+        ("/verify", "text/html; charset=utf-8"),
+        ("/reset", "text/html; charset=utf-8"),
         ("/sw.js", "text/javascript; charset=utf-8"),
         ("/manifest.webmanifest", "application/manifest+json"),
         ("/icon.svg", "image/svg+xml"),

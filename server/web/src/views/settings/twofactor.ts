@@ -70,7 +70,7 @@ export function twoFactorPanel(
         "p",
         { class: "fact" },
         h("strong", {}, "On"),
-        h("span", { class: "badge", "data-good": left > 2 }, codesLeft(left)),
+        h("span", { class: "badge", "data-good": String(left > 2) }, codesLeft(left)),
       ),
       unfolding("disable-two-factor", "Turn it off", remove),
     );
