@@ -263,8 +263,8 @@ async def test_a_phone_shows_all_settings_without_scrolling_sideways(
 ) -> None:
     phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
     await phone.sign_up(ada)
-    await phone.page.get_by_role("button", name="Menu").tap()
     for section in ("Profile", "Security", "Devices", "Storage"):
+        await phone.page.get_by_role("button", name="Views and categories").tap()
         dialog = await settings(phone, section)
         await expect(dialog.locator(".panel").first).to_be_visible()
         body = dialog.locator(".settings-body")

@@ -31,8 +31,8 @@ def client(directory: Path) -> AsyncClient:
 async def test_without_a_build_the_page_says_how_to_make_one(tmp_path: Path) -> None:
     async with client(tmp_path) as http:
         reply = await http.get("/")
-    assert reply.status_code == 503
         links = [(await http.get(path)).status_code for path in ("/verify", "/reset")]
+    assert reply.status_code == 503
     assert links == [404, 404]  # others have those
     assert "The console isn't built: install Node 20+ and run" in reply.text
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
