@@ -112,7 +112,7 @@ async def test_a_forgotten_password_is_set_anew_by_a_link(
     await expect(page.locator("#password-error")).to_contain_text("an upper-case letter")
     await password.fill(NEXT)
     await page.get_by_role("button", name="Set the password").click()
-    await expect(page.get_by_role("status")).to_contain_text("The password is set")
+    await expect(page.locator(".form-done")).to_contain_text("The password is set")
     await window.sign_in(Person(ada.first_name, ada.last_name, ada.email, NEXT))
     await expect(first.page.locator(".form-error")).to_contain_text("Your session ended")
 

@@ -1,6 +1,7 @@
 import { Emitter, MemoError } from "@memory-app/client";
 import type { MemoryClient, UpdateAccount, User } from "@memory-app/client";
 import type { Session } from "./session";
+import type { Theme } from "./theme";
 
 /** The signed-in account as the server has it now, and what it may do. */
 export class Profile extends Emitter<{ changed: User }> {
@@ -36,6 +37,15 @@ export class Profile extends Emitter<{ changed: User }> {
   /** Throws what the server refuses it with, naming the fields. */
   async update(fields: UpdateAccount): Promise<void> {
     await this.#keep((await this.#client.call("account.update", fields)).user);
+  }
+
+  /** Has devices on which none was chosen begin with this theme; this one has it without. */
+  async prefer(themePreference: Theme): Promise<void> {
+    try {
+      await this.update({ themePreference });
+    } catch (error) {
+      if (!(error instanceof MemoError)) throw error; // no reason to bother anybody
+    }
   }
 
   stop(): void {

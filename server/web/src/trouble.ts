@@ -3,7 +3,8 @@ import { MemoError } from "@memory-app/client";
 /** What went wrong, in words for a person: how long to wait, if waiting helps. */
 export function inWords(error: MemoError): string {
   if (error.code === "rate_limited" && error.retryAfter) {
-    return `Too many tries. Try again ${inTime(error.retryAfter)}.`;
+    const why = /^too many/i.test(error.message) ? "Too many tries." : sentence(error.message);
+    return `${why} Try again ${inTime(error.retryAfter)}.`;
   }
   if (error.code === "timeout" || error.code === "unavailable") {
     return "The server can't be reached. Check your connection and try again.";

@@ -25,8 +25,7 @@ export class Account {
     this.#face = new Face(client, "avatar-me");
     const themes = new ThemePicker("theme", (value) => {
       setTheme(value);
-      // This device has it; those where none was chosen take it from the account.
-      profile.update({ themePreference: value }).catch(() => undefined);
+      void profile.prefer(value);
     });
     const item = (sign: IconName, label: string, act: () => void) => {
       const click = () => {

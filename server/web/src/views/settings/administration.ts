@@ -16,7 +16,8 @@ const roles: Record<Role, string> = { user: "User", premium: "Premium", admin: "
 
 /** For who looks after the installation: its accounts, and how much there is on it. */
 export function administrationSection(context: Context): HTMLElement {
-  const figures = loaded(async () => stats(await context.client.call("admin.stats", {})));
+  const { client } = context;
+  const figures = loaded(context, async () => stats(await client.call("admin.stats", {})));
   return h(
     "div",
     {},
@@ -68,7 +69,7 @@ class Users {
     });
     context.signal.addEventListener("abort", () => clearTimeout(this.#timer));
     this.element = h("div", {}, this.#search, this.#place);
-    this.#place.append(loaded(() => this.#load()));
+    this.#place.append(loaded(context, () => this.#load()));
   }
 
   #show(page: number): void {

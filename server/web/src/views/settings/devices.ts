@@ -6,7 +6,8 @@ import { ask } from "../dialog";
 import { actionButton, loaded, panel, type Context } from "./section";
 
 /** The devices that are signed in. */
-export function devicesSection({ client }: Context): HTMLElement {
+export function devicesSection(context: Context): HTMLElement {
+  const { client } = context;
   const load = async (): Promise<Node> => {
     const content = h("div", {});
     const refresh = async () => {
@@ -44,7 +45,7 @@ export function devicesSection({ client }: Context): HTMLElement {
     await refresh();
     return content;
   };
-  return loaded(load);
+  return loaded(context, load);
 }
 
 function row(session: DeviceSession, end: (id: string) => Promise<void>): HTMLElement {

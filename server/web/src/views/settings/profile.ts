@@ -87,8 +87,7 @@ export function profileSection(context: Context): HTMLElement {
   });
   const picker = new ThemePicker("settings-theme", (value) => {
     setTheme(value);
-    // This device has it already; others that never chose one take it from the account.
-    profile.update({ themePreference: value }).catch(() => undefined);
+    void profile.prefer(value);
   });
   return h(
     "div",

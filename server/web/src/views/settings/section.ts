@@ -25,10 +25,21 @@ export function panel(id: string, title: string, ...content: Child[]): HTMLEleme
   );
 }
 
-/** What is fetched first: a spinner, then what `load` makes of it, or why not and a way to retry. */
-export function loaded(load: () => Promise<Node>): HTMLElement {
+/**
+ * What is fetched first: a spinner, then what `load` makes of it, or why not and a way to retry.
+ * What failed is tried again by itself when the server can be reached again.
+ */
+export function loaded({ client, signal }: Context, load: () => Promise<Node>): HTMLElement {
   const place = h("div", { class: "loaded" });
+  let failed = false;
+  const fail = (error: MemoError) => {
+    failed = true;
+    place.replaceChildren(unreachable(inWords(error), attempt));
+  };
   const attempt = () => {
+    // A call would wait for a connection, and whoever looks at the page with it.
+    if (client.status === "offline") return fail(new MemoError("unavailable"));
+    failed = false;
     place.replaceChildren(
       h("p", { class: "loading", role: "status" }, icon("spinner"), "One moment…"),
     );
@@ -36,9 +47,13 @@ export function loaded(load: () => Promise<Node>): HTMLElement {
       .then((content) => place.replaceChildren(content))
       .catch((error: unknown) => {
         if (!(error instanceof MemoError)) throw error;
-        place.replaceChildren(unreachable(inWords(error), attempt));
+        fail(error);
       });
   };
+  const stop = client.on("status", (status) => {
+    if (status === "online" && failed) attempt();
+  });
+  signal.addEventListener("abort", stop);
   attempt();
   return place;
 }

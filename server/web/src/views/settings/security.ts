@@ -27,7 +27,7 @@ export function securitySection(context: Context, back?: Returned): HTMLElement 
     linking = undefined;
     return content;
   };
-  return loaded(load);
+  return loaded(context, load);
 }
 
 function emailPanel({ client, profile, signal }: Context, ways: Identities): HTMLElement {

@@ -4,8 +4,8 @@ import { h } from "../../dom";
 import { loaded, panel, type Context } from "./section";
 
 /** How much room the account's files take. */
-export function storageSection({ client }: Context): HTMLElement {
-  return loaded(async () => usage(await client.call("files.usage", {})));
+export function storageSection(context: Context): HTMLElement {
+  return loaded(context, async () => usage(await context.client.call("files.usage", {})));
 }
 
 function usage({ bytes, quota, count }: FileUsage): HTMLElement {
