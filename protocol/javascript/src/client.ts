@@ -5,7 +5,9 @@ import type { MemoryDocument } from "./document.js";
 import { Emitter } from "./emitter.js";
 import { MemoError } from "./errors.js";
 import { Library } from "./library.js";
+import { RequestQueue } from "./queue.js";
 import { Renewal } from "./renewal.js";
+import type { Queueable, QueuedRequest, RefusedRequest, SettledRequest } from "./request.js";
 import { MemoryStore, type DocumentStore } from "./store.js";
 import { closeCodes, type Events, type WelcomeBody } from "./types.js";
 
@@ -47,6 +49,12 @@ export interface ClientEvents {
   event: ClientEvent;
   /** The account has to sign in again. The client is closed; the store is not touched. */
   "session-ended": MemoError;
+  /** A queued request was carried out, for this tab or another one of the account. */
+  settled: SettledRequest;
+  /** A queued request was refused for good and is out of the line. Nothing else will tell. */
+  refused: RefusedRequest;
+  /** Other requests wait than before: see `queued`. */
+  "queue-changed": void;
 }
 
 type WaitingCall = Pick<Call<Operation>, "send" | "fail">;
@@ -62,6 +70,7 @@ const tokenLimitMs = 30_000;
 /** One device's connection to the server, kept alive; its calls, and its documents. */
 export class MemoryClient extends Emitter<ClientEvents> {
   readonly #options: ClientOptions;
+  readonly #queue: RequestQueue;
   readonly #library: Library;
   readonly #renewal: Renewal;
   readonly #backoff = new Backoff(300, 30_000);
@@ -96,7 +105,16 @@ export class MemoryClient extends Emitter<ClientEvents> {
       throw new MemoError("invalid_request", `there is no WebSocket here: ${advice}`);
     }
     this.#options = options;
-    this.#library = new Library(options.store ?? new MemoryStore());
+    const store = options.store ?? new MemoryStore();
+    this.#queue = new RequestQueue(store, {
+      send: ({ operation, body }) => this.call(operation, body),
+      settled: (entry, response) =>
+        this.emit("settled", { operation: entry.operation, entry, response } as SettledRequest),
+      refused: (refusal) => this.emit("refused", refusal),
+      changed: () => this.emit("queue-changed", undefined),
+      born: (memoryId) => this.#library.revive(memoryId),
+    });
+    this.#library = new Library(store, (memoryId) => this.#queue.isUnborn(memoryId));
     this.#renewal = new Renewal(options.credentials, (error) => this.#stop(error));
   }
 
@@ -155,6 +173,29 @@ export class MemoryClient extends Emitter<ClientEvents> {
   }
 
   /**
+   * Keeps a request in the store and calls the server with it once there is a connection, in this
+   * run of the app or a later one; `settled` or `refused` tells how that ended. What shares an id
+   * is carried out in the order of queueing. It may be sent twice, so what it makes has an id:
+   * one is given where the caller left it out.
+   *
+   * Resolves when it is in the store. Rejects with `MemoError`: `invalid_request` (the operation
+   * is of one connection), `too_large` (10,000 wait already), `store_failed`.
+   */
+  enqueue<K extends Queueable>(operation: K, body: RequestOf<K>): Promise<QueuedRequest<K>> {
+    return this.#queue.add(operation, body);
+  }
+
+  /** The requests that wait for the server, of all tabs, oldest first. */
+  queued(): Promise<QueuedRequest[]> {
+    return this.#queue.list();
+  }
+
+  /** Takes back a queued request; whether it still waited. What is on its way may still land. */
+  discard(seq: number): Promise<boolean> {
+    return this.#queue.discard(seq);
+  }
+
+  /**
    * A memory's document, with what this device has of it; what the server has follows when online
    * (`synced`). Everyone who opens a memory gets the same object and has to `close` it. Rejects
    * with `MemoError` `store_failed`.
@@ -179,6 +220,7 @@ export class MemoryClient extends Emitter<ClientEvents> {
     for (const call of [...this.#waiting]) call.send(connection);
     this.#waiting.clear();
     this.#library.attach(connection);
+    this.#queue.start();
   }
 
   #heard(event: ClientEvent): void {
@@ -259,6 +301,7 @@ export class MemoryClient extends Emitter<ClientEvents> {
   #disconnect(): void {
     this.#connection = undefined;
     this.#renewal.stop();
+    this.#queue.stop();
     this.#library.detach();
   }
 

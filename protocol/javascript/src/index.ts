@@ -10,10 +10,19 @@ export { MemoryDocument, type DocumentEvents, type SyncState } from "./document.
 export { Emitter } from "./emitter.js";
 export { MemoError } from "./errors.js";
 export { IndexedDbStore } from "./indexeddb.js";
+export type {
+  Queueable,
+  QueuedBody,
+  QueuedRequest,
+  QueueNews,
+  RefusedRequest,
+  SettledRequest,
+} from "./request.js";
 export {
   MemoryStore,
   type DocumentChange,
   type DocumentStore,
+  type NewRequest,
   type PendingEdit,
   type StoredDocument,
 } from "./store.js";
