@@ -218,6 +218,7 @@ HISTORY_RESTORE = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Make a memory what it was in a version, by an edit that merges with others.",
+    creates=True,
 )
 HISTORY_BLAME = Operation(
     "history.blame",

@@ -1212,6 +1212,7 @@ export const creations = [
   "memories.create",
   "messages.create",
   "history.save",
+  "history.restore",
   "categories.create",
   "sharing.invite",
   "sharing.link",
