@@ -165,8 +165,8 @@ export class MemoryClient extends Emitter<ClientEvents> {
       if (this.#status === "online") call.send(this.#connection!);
       else if (!call.settled) this.#waiting.add(call);
     });
-    // Edits that were made before the server knew the memory can go now.
-    if (operation === "memories.create") {
+    // Edits that the server refused, since there was no such memory or it was in the trash, can go.
+    if (operation === "memories.create" || operation === "memories.restore") {
       this.#library.revive((response as ResponseOf<"memories.create">).memory.id);
     }
     return response;
