@@ -68,7 +68,7 @@ def test_what_makes_a_record_takes_its_id_from_the_client(operation: Operation[A
 @of_each_struct
 def test_fields_are_camel_case_on_the_wire(struct: Struct) -> None:
     for name in struct.__struct_encode_fields__:
-        assert re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", name), name
+        assert re.fullmatch(r"[a-z][a-z0-9]*([A-Z][a-z0-9]*)*", name), name
 
 
 @of_each_struct
