@@ -26,11 +26,13 @@ from protocol.channel import Phase
 from protocol.connection import CONNECT_SECONDS, Connection, dial
 from protocol.documents import CloseDocument, OpenedDocument
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.events import SHARING_CHANGED
+from protocol.events import FEED_CHANGED, SHARING_CHANGED
+from protocol.feed import Changes, GetChanges
+from protocol.following import Feed
 from protocol.log import WRITERS
 from protocol.mirror import Mirror, OpenedChannel
 from protocol.offline import MemoryStore, OfflineStore
-from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, Operation
+from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, FEED_CHANGES, Operation
 from protocol.queue import Outcome, QueuedRequest, RequestQueue
 from protocol.records import Body
 from protocol.replica import Document
@@ -103,6 +105,7 @@ class Client:
         self._channels: dict[int, OpenedChannel] = {}
         self._reopenings: dict[UUID, asyncio.TimerHandle] = {}
         self._streams: WeakSet[EventStream] = WeakSet()
+        self._feeds: WeakSet[Feed] = WeakSet()
         self._return_after: float | None = None
         self._token_refused = False
 
@@ -241,6 +244,15 @@ class Client:
             stream.end()
         return stream
 
+    def follow(self, after: str | None = None, *, brief: bool = False) -> Feed:
+        """The feed from the cursor `after` on, without one from its beginning: what changed while
+        this device was away, then what changes. It goes on over lost connections."""
+        feed = Feed(self._ask_feed, after, brief=brief)
+        self._feeds.add(feed)
+        if self.status is Status.CLOSED:
+            feed.end()
+        return feed
+
     async def close(self) -> None:
         """Say goodbye, and end every task and wait of this client. Edits that are not acked stay
         in the offline store, which remains open."""
@@ -371,6 +383,8 @@ class Client:
             case frames.Event():
                 if event.name == SHARING_CHANGED.name:
                     self._role_changed(event)
+                elif event.name == FEED_CHANGED.name:
+                    self._hint()
                 for stream in self._streams:
                     stream.put(event)
             case frames.Welcome(welcome):
@@ -417,11 +431,19 @@ class Client:
             if document.error is None or document.error.code is not ErrorCode.GONE:
                 self._ask_for(document)
         self._queue.connected()
+        self._hint()
 
     def _answered(self, answered: Answered) -> None:
         resolve = self._answers.pop(answered.id, None)
         if resolve is not None:
             resolve(answered.result)
+
+    async def _ask_feed(self, request: GetChanges) -> Changes:
+        return await self.call(FEED_CHANGES, request, timeout=QUEUED_SECONDS)
+
+    def _hint(self) -> None:
+        for feed in self._feeds:
+            feed.hint()
 
     # Queued requests.
 
@@ -500,6 +522,8 @@ class Client:
         self._queue.end()
         for stream in self._streams:
             stream.end()
+        for feed in self._feeds:
+            feed.end()
         self._set_status(Status.CLOSED)
 
     def _set_status(self, status: Status) -> None:

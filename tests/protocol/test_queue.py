@@ -15,7 +15,6 @@ from protocol.categories import CreateCategory, ReorderCategories
 from protocol.client import Client
 from protocol.documents import OpenDocument
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.feed import GetChanges
 from protocol.memories import CreateMemory, DeleteMemory, UpdateMemory
 from protocol.messages import CreateMessage, MarkRead
 from protocol.offline import MemoryStore, OfflineStore, SqliteStore
@@ -24,7 +23,6 @@ from protocol.operations import (
     CATEGORIES_CREATE,
     CATEGORIES_REORDER,
     DOCUMENTS_OPEN,
-    FEED_CHANGES,
     MEMORIES_CREATE,
     MEMORIES_DELETE,
     MEMORIES_UPDATE,
@@ -42,7 +40,7 @@ from tests.protocol.scripted import ScriptedServer, client_tasks
 
 PROMPT = Backoff(0.001, 0.01)
 MOMENT = "2026-01-31T08:30:00.000Z"
-MEMORY = {
+MEMORY: dict[str, Any] = {
     "userId": str(UUID(int=9)),
     "categoryId": None,
     "title": None,
@@ -59,7 +57,7 @@ MEMORY = {
     "createdAt": MOMENT,
     "updatedAt": MOMENT,
 }
-CATEGORY = {
+CATEGORY: dict[str, Any] = {
     "name": "Trips",
     "description": None,
     "icon": None,
@@ -69,7 +67,7 @@ CATEGORY = {
     "createdAt": MOMENT,
     "updatedAt": MOMENT,
 }
-MESSAGE = {
+MESSAGE: dict[str, Any] = {
     "userId": None,
     "content": "here",
     "messageType": "text",
@@ -368,23 +366,3 @@ def test_a_request_is_about_the_ids_it_names_or_else_its_domain(
 
     queue = RequestQueue(MemoryStore(), send=send, is_online=lambda: False, born=lambda _: None)
     assert queue.add(operation, request_body).subjects == subjects
-
-
-async def test_items_of_the_feed_whose_kind_is_new_are_read_beside_the_others(
-    server: ScriptedServer,
-) -> None:
-    items = [
-        {"kind": "robot", "id": str(UUID(int=1)), "robot": {"legs": 4}},
-        {
-            "kind": "category",
-            "id": str(UUID(int=2)),
-            "category": {**CATEGORY, "id": str(UUID(int=2))},
-        },
-        {"kind": "file", "id": str(UUID(int=3)), "deleted": True},
-    ]
-    server.answers["feed.changes"] = lambda _: {"items": items, "cursor": "c"}
-    async with device(server) as client:
-        changes = await client.call(FEED_CHANGES, GetChanges())
-    assert [item.kind for item in changes.items] == ["robot", "category", "file"]
-    assert changes.items[1].category is not None
-    assert changes.items[1].category.name == "Trips"
