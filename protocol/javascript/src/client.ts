@@ -4,12 +4,13 @@ import { Connection, type ConnectionOwner, type Loss } from "./connection.js";
 import type { MemoryDocument } from "./document.js";
 import { Emitter } from "./emitter.js";
 import { MemoError } from "./errors.js";
+import { Feed, type FollowOptions } from "./feed.js";
 import { Library } from "./library.js";
 import { RequestQueue } from "./queue.js";
 import { Renewal } from "./renewal.js";
 import type { Queueable, QueuedRequest, RefusedRequest, SettledRequest } from "./request.js";
 import { MemoryStore, type DocumentStore } from "./store.js";
-import { closeCodes, type Events, type WelcomeBody } from "./types.js";
+import { closeCodes, type Changes, type Events, type WelcomeBody } from "./types.js";
 
 /**
  * `offline`: no connection, the next try is waited for. `closed`: no further try will be made,
@@ -66,12 +67,14 @@ const maxWaitingCalls = 256;
 const stableMs = 10_000;
 const wakeProbeMs = 5_000;
 const tokenLimitMs = 30_000;
+const feedPage = 200;
 
 /** One device's connection to the server, kept alive; its calls, and its documents. */
 export class MemoryClient extends Emitter<ClientEvents> {
   readonly #options: ClientOptions;
   readonly #queue: RequestQueue;
   readonly #library: Library;
+  readonly #feeds = new Set<Feed>();
   readonly #renewal: Renewal;
   readonly #backoff = new Backoff(300, 30_000);
   readonly #waiting = new Set<WaitingCall>();
@@ -196,6 +199,27 @@ export class MemoryClient extends Emitter<ClientEvents> {
   }
 
   /**
+   * Brings `listener` the feed from `options.after` on: what changed while this device was away,
+   * page after page, and then what changes, until the result is called. The last page of what
+   * there is has no `more`. Keep `changes.cursor` with what the page brought: a later run goes on
+   * from there. Items of a kind that the app does not know are to be passed over.
+   */
+  follow(
+    listener: (changes: Changes) => void | Promise<void>,
+    options: FollowOptions = {},
+  ): () => void {
+    const { brief } = options;
+    const ask = (after?: string) => this.call("feed.changes", { after, brief, limit: feedPage });
+    const feed = new Feed(ask, listener, options);
+    this.#feeds.add(feed);
+    if (this.#status === "online") feed.start();
+    return () => {
+      this.#feeds.delete(feed);
+      feed.end();
+    };
+  }
+
+  /**
    * A memory's document, with what this device has of it; what the server has follows when online
    * (`synced`). Everyone who opens a memory gets the same object and has to `close` it. Rejects
    * with `MemoError` `store_failed`.
@@ -221,10 +245,12 @@ export class MemoryClient extends Emitter<ClientEvents> {
     this.#waiting.clear();
     this.#library.attach(connection);
     this.#queue.start();
+    for (const feed of this.#feeds) feed.start();
   }
 
   #heard(event: ClientEvent): void {
     if (event.name === "sharing.changed") this.#library.roleChanged(event.body);
+    if (event.name === "feed.changed") for (const feed of this.#feeds) feed.hint();
     this.emit("event", event);
   }
 
@@ -302,6 +328,7 @@ export class MemoryClient extends Emitter<ClientEvents> {
     this.#connection = undefined;
     this.#renewal.stop();
     this.#queue.stop();
+    for (const feed of this.#feeds) feed.stop();
     this.#library.detach();
   }
 

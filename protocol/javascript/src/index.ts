@@ -9,6 +9,7 @@ export {
 export { MemoryDocument, type DocumentEvents, type SyncState } from "./document.js";
 export { Emitter } from "./emitter.js";
 export { MemoError } from "./errors.js";
+export { type FollowOptions } from "./feed.js";
 export { IndexedDbStore } from "./indexeddb.js";
 export type {
   Queueable,
