@@ -114,7 +114,7 @@ async def test_a_forgotten_password_is_set_anew_by_a_link(
     await page.get_by_role("button", name="Set the password").click()
     await expect(page.locator(".form-done")).to_contain_text("The password is set")
     await window.sign_in(Person(ada.first_name, ada.last_name, ada.email, NEXT))
-    await expect(first.page.locator(".form-error")).to_contain_text("Your session ended")
+    await expect(first.page.get_by_text("Your session ended")).to_be_visible()
 
 
 async def test_an_address_is_confirmed_and_an_open_page_sees_it(
@@ -256,6 +256,18 @@ async def test_who_looks_after_the_installation_finds_and_closes_accounts(
     await expect(window.page.get_by_role("heading", name="Welcome back")).to_be_visible()
     await dialog.get_by_role("button", name=f"Enable {other.name}").click()
     await expect(dialog.get_by_label(f"Role of {other.name}")).to_have_value("premium")
+
+
+async def test_settings_say_that_the_server_is_out_of_reach_and_go_on_by_themselves(
+    first: Window,
+) -> None:
+    page = first.page
+    await page.context.set_offline(True)
+    await expect(page.locator(".connection")).to_contain_text("Offline")
+    dialog = await settings(first, "Storage")
+    await expect(dialog.get_by_text("can't be reached")).to_be_visible()
+    await page.context.set_offline(False)
+    await expect(dialog.get_by_text("in 0 files")).to_be_visible()
 
 
 async def test_a_phone_shows_all_settings_without_scrolling_sideways(
