@@ -8,6 +8,10 @@ export interface Row {
   tags: string[];
   isFavorite: boolean;
   isArchived: boolean;
+  role: Memory["role"];
+  privacyLevel: string;
+  lastReadAt: string | null;
+  unreadCount: number;
   createdAt: string;
   updatedAt: string;
 }
@@ -21,6 +25,10 @@ export function rowOf(memory: Memory): Row {
     tags: memory.tags,
     isFavorite: memory.isFavorite,
     isArchived: memory.isArchived,
+    role: memory.role,
+    privacyLevel: memory.privacyLevel,
+    lastReadAt: memory.lastReadAt ?? null,
+    unreadCount: memory.unreadCount ?? 0,
     createdAt: memory.createdAt,
     updatedAt: memory.updatedAt,
   };
@@ -35,6 +43,10 @@ export function newRow(id: string, createdAt: string): Row {
     tags: [],
     isFavorite: false,
     isArchived: false,
+    role: "owner",
+    privacyLevel: "private",
+    lastReadAt: null,
+    unreadCount: 0,
     createdAt,
     updatedAt: createdAt,
   };

@@ -5,6 +5,7 @@ import { Drafts } from "./drafts";
 import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
 import type { Session } from "./session";
+import { Uploads } from "./uploads";
 
 const DEVICE_KEY = "memo.device";
 const NEWS_MS = 200; // someone who types makes news at every key: the list takes them together
@@ -16,6 +17,7 @@ export class Workspace extends Emitter<{ refused: string }> {
   readonly library: Library;
   readonly drafts: Drafts;
   readonly outbox: Outbox;
+  readonly uploads: Uploads;
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
@@ -35,6 +37,7 @@ export class Workspace extends Emitter<{ refused: string }> {
       client: "console",
       store,
     });
+    this.uploads = new Uploads(this.client, session);
     const name = nameOf(user);
     this.drafts = new Drafts();
     this.outbox = new Outbox(name, cache, this.client);
@@ -88,6 +91,7 @@ export class Workspace extends Emitter<{ refused: string }> {
     clearTimeout(this.#news);
     this.library.stop();
     this.outbox.stop();
+    this.uploads.stop();
     this.client.close();
     this.#cache.close();
   }

@@ -7,6 +7,7 @@ import { announce } from "../presence";
 import { draftOf, type Row } from "../row";
 import { fullTime, shortTime } from "../time";
 import type { Workspace } from "../workspace";
+import { Around } from "./around";
 import { ask } from "./dialog";
 import { People } from "./people";
 import { Status, advice } from "./status";
@@ -29,16 +30,19 @@ export class MemoryView {
   #id: string;
   #back: () => void;
   #document: MemoryDocument | undefined;
+  #around: Around | undefined;
   #parts: Part[] = [];
   #writers: Writer[] = [];
   #unsubscribe: (() => void)[] = [];
   #status = new Status();
   #people = h("div", { class: "people-place" });
+  #tools = h("div", { class: "tools-place" });
   #star = h("button", { class: "icon-button star", on: { click: () => this.#toggleFavorite() } });
   #banner = h("div", { class: "banner", role: "alert", hidden: true });
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
+  #isMine = true;
   #closed = false;
 
   constructor(workspace: Workspace, toasts: Toasts, id: string, back: () => void) {
@@ -70,6 +74,7 @@ export class MemoryView {
         ),
         this.#status.element,
         this.#people,
+        this.#tools,
         h("div", { class: "memory-actions" }, this.#star, remove),
       ),
       this.#banner,
@@ -115,8 +120,13 @@ export class MemoryView {
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
     const tags = new Tags(memory, () => library.tags().map(([tag]) => tag));
+    const around = new Around(this.#workspace, this.#toasts, memory, this.element);
+    this.#around = around;
+    this.#parts.push(around);
     this.#writers.push(editor, title, tags);
     this.#page.replaceChildren(title.element, tags.element, editor.element, this.#foot);
+    this.#page.append(around.files.element, around.thread.element);
+    this.#tools.replaceChildren(around.tools);
     title.fit();
     this.#update();
     if (focus) title.focus();
@@ -128,19 +138,24 @@ export class MemoryView {
     const row = library.get(this.#id);
     const sync = this.#document?.sync;
     this.#wasListed ||= row !== undefined;
-    if (row) this.#describe(row);
+    if (row) {
+      this.#isMine = row.role === "owner";
+      this.#describe(row);
+    }
     // Until the server has heard of a new memory it cannot find it, and that is no refusal.
     const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
-    if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
-    else if (gone) this.#warn(advice("gone", undefined));
+    const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;
+    if (refused) this.#warn(advice(lost, sync.error?.message));
+    else if (gone) this.#warn(advice(this.#isMine ? "gone" : "unshared", undefined));
     this.#banner.hidden = !refused && !gone;
     this.element.classList.toggle("gone", gone);
     const writable = sync?.canWrite === true && !refused && !gone;
     for (const part of this.#writers) part.setWritable(writable);
+    this.#around?.update(row, writable);
   }
 
   #describe(row: Row): void {

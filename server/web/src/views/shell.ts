@@ -4,6 +4,7 @@ import type { Session } from "../session";
 import type { Workspace } from "../workspace";
 import { Account } from "./account";
 import { ask } from "./dialog";
+import { Invitations } from "./invitations";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
 import { changes } from "./status";
@@ -18,6 +19,7 @@ export class Shell {
   #list: ListView;
   #account: Account;
   #memory: MemoryView | undefined;
+  #invitations: Invitations;
   #place = h("div", { class: "shell-memory" });
   #stop = new AbortController();
   #unsubscribe: (() => void)[] = [];
@@ -30,7 +32,8 @@ export class Shell {
     this.#list = new ListView(workspace, go, () => void this.#create());
     this.#account = new Account(workspace.user, () => void this.#signOut());
     const side = h("aside", { class: "shell-list" }, this.#list.element, this.#account.element);
-    this.element.append(side, this.#place);
+    this.#invitations = new Invitations(workspace, toasts);
+    this.element.append(side, this.#place, this.#invitations.element);
     const { signal } = this.#stop;
     addEventListener("hashchange", () => this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
@@ -49,6 +52,7 @@ export class Shell {
     for (const stop of this.#unsubscribe) stop();
     this.#memory?.destroy();
     this.#list.destroy();
+    this.#invitations.destroy();
   }
 
   /** The address names the memory: `#` and its id. */
