@@ -5,6 +5,8 @@ const PAGE = 100;
 const PAGES = 5;
 const EARLY_MS = 60_000; // an address this close to its end is asked for again
 const TOGETHER_MS = 150; // news within this are answered by one look
+const PICTURE_MS = 2_000; // the server is at work on a picture: of those of others nothing tells
+const PICTURE_TRIES = 5;
 
 /** The files of one memory, those of its thread included, as the server has them. */
 export class Attachments extends Emitter<{ changed: void }> {
@@ -14,6 +16,7 @@ export class Attachments extends Emitter<{ changed: void }> {
   #stop: (() => void)[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   #round = 0;
+  #tries = 0;
   files: ReadonlyMap<string, StoredFile> = new Map();
   /** Whether the server has ever said what there is. */
   loaded = false;
@@ -25,7 +28,8 @@ export class Attachments extends Emitter<{ changed: void }> {
     this.#stop.push(
       client.on("status", (status) => status === "online" && this.update()),
       client.on("event", (event) => {
-        if (event.name === "feed.changed" && event.body.memoryId === memoryId) this.update();
+        if (event.name !== "feed.changed") return;
+        if ((event.body.memoryId ?? memoryId) === memoryId) this.update();
       }),
     );
     if (client.status === "online") void this.#load();
@@ -39,10 +43,8 @@ export class Attachments extends Emitter<{ changed: void }> {
 
   /** Asks what there is, soon. */
   update(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      void this.#load();
-    }, TOGETHER_MS);
+    this.#tries = 0;
+    this.#later(TOGETHER_MS);
   }
 
   /** Shows a file that has just arrived. */
@@ -71,6 +73,11 @@ export class Attachments extends Emitter<{ changed: void }> {
     return (await asked).url;
   }
 
+  #later(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#load(), ms);
+  }
+
   async #load(): Promise<void> {
     const round = ++this.#round;
     const found = new Map<string, StoredFile>();
@@ -88,6 +95,8 @@ export class Attachments extends Emitter<{ changed: void }> {
     this.files = found;
     this.loaded = true;
     this.emit("changed", undefined);
+    const unready = [...found.values()].some((file) => !file.isProcessed);
+    if (unready && this.#tries++ < PICTURE_TRIES) this.#later(PICTURE_MS);
   }
 }
 

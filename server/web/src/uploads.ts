@@ -87,14 +87,17 @@ export class Uploads extends Emitter<{ changed: Upload }> {
 
   /** Stops an upload and takes back what came of it; one that failed is dismissed. */
   cancel(upload: Upload): void {
-    const begun = upload.file.size > IN_ONE && upload.state !== "done";
     this.#all.delete(upload);
     upload.abort.abort();
-    if (upload.state !== "done") upload.become("cancelled");
-    if (begun) {
-      forget(upload);
-      const given = this.#sender.send("DELETE", `/api/uploads/${upload.id}`, { headers: TUS });
-      given.catch(() => undefined); // it ends by itself in a day
+    forget(upload);
+    const { id, file, sent, state } = upload;
+    if (state !== "done") upload.become("cancelled");
+    // What the server is not told now ends by itself in a day, or stays with the account's files.
+    if (state === "done" || sent >= file.size) {
+      this.#client.call("files.delete", { id }).catch(() => undefined);
+    } else if (file.size > IN_ONE) {
+      const ended = this.#sender.send("DELETE", `/api/uploads/${id}`, { headers: TUS });
+      ended.catch(() => undefined);
     }
   }
 
@@ -129,7 +132,9 @@ export class Uploads extends Emitter<{ changed: Upload }> {
         if (signal.aborted) return;
         const error = MemoError.from(thrown, "unavailable");
         tries = upload.sent > before ? 1 : tries + 1;
-        if (error.code === "conflict" && tries === 1) upload.id = randomId();
+        // The id was another try's, of a file that was changed or deleted since.
+        const spent = error.code === "conflict" || error.code === "gone";
+        if (spent && tries === 1) upload.id = randomId();
         else if (!passing(error) || tries >= TRIES) return upload.become("failed", error);
         upload.become("waiting", error);
         const wait = Math.min(LONGEST_WAIT_MS, 500 * 2 ** tries);

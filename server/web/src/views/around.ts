@@ -1,6 +1,6 @@
 import type { MemoryDocument } from "@memory-app/client";
 import { Attachments } from "../attachments";
-import { h } from "../dom";
+import { h, setAttribute } from "../dom";
 import { icon, type IconName } from "../icons";
 import { Members, type Role } from "../members";
 import type { Row } from "../row";
@@ -26,6 +26,7 @@ export class Around {
   #attachments: Attachments;
   #page: HTMLElement;
   #badge = h("span", { class: "tool-badge", hidden: true });
+  #talk: HTMLButtonElement;
   #add: HTMLButtonElement;
   #share: HTMLButtonElement;
   #told: Role | undefined;
@@ -33,8 +34,15 @@ export class Around {
   #stop = new AbortController();
   #unsubscribe: (() => void)[];
 
-  constructor(workspace: Workspace, toasts: Toasts, memory: MemoryDocument, page: HTMLElement) {
-    const { client, user, uploads, library } = workspace;
+  /** `changed` is called when the role is another one. */
+  constructor(
+    workspace: Workspace,
+    toasts: Toasts,
+    memory: MemoryDocument,
+    page: HTMLElement,
+    changed: () => void,
+  ) {
+    const { client, user, uploads } = workspace;
     const { memoryId } = memory;
     this.#workspace = workspace;
     this.#memoryId = memoryId;
@@ -55,18 +63,18 @@ export class Around {
       SharingView.open(workspace, this.#members, toasts, memoryId, () => this.role),
     );
     this.#add = tool("Files", "clip", () => this.files.choose());
-    const talk = tool("Thread", "chat", () => this.thread.go());
-    talk.append(this.#badge);
+    this.#talk = tool("Thread", "chat", () => this.thread.go());
+    this.#talk.append(this.#badge);
     const past = tool("History", "history", () => {
       new HistoryView(client, this.#members, toasts, memoryId, this.role, this.#writable);
     });
     this.tools = h("nav", { class: "memory-tools", "aria-label": "This memory" });
-    this.tools.append(talk, this.#add, past, this.#share);
+    this.tools.append(this.#talk, this.#add, past, this.#share);
     this.#unsubscribe = [
       client.on("event", (event) => {
         if (event.name !== "sharing.changed" || event.body.memoryId !== memoryId) return;
         this.#told = event.body.role;
-        this.update(library.get(memoryId), this.#writable);
+        changed();
       }),
     ];
     this.#takeFiles();
@@ -89,7 +97,7 @@ export class Around {
     this.#badge.hidden = unread === 0;
     const count = unread >= 100 ? "99+" : String(unread);
     if (this.#badge.textContent !== count) this.#badge.textContent = count;
-    this.#badge.setAttribute("aria-label", `${count} unread`);
+    setAttribute(this.#talk, "aria-label", unread > 0 ? `Thread, ${count} unread` : undefined);
   }
 
   destroy(): void {

@@ -53,9 +53,11 @@ export class Composer {
       },
       icon("send"),
     );
+    // A button that took the focus would close a phone's keyboard, and move away from the finger.
+    const keepFocus = (event: Event) => event.target !== this.#field && event.preventDefault();
     this.element = h(
       "div",
-      { class: "composer" },
+      { class: "composer", on: { mousedown: keepFocus } },
       this.#quote,
       this.#files,
       h(

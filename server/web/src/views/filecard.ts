@@ -43,7 +43,7 @@ async function picture(
 ): Promise<void> {
   card.classList.add("file-image");
   try {
-    const image = h("img", { class: "file-picture", alt: "", loading: "lazy", draggable: "false" });
+    const image = h("img", { class: "file-picture", alt: "", draggable: "false" });
     image.src = await attachments.url(file.id, true);
     await image.decode();
     open.querySelector(".file-sign")?.replaceWith(image);

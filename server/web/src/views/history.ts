@@ -26,6 +26,7 @@ export class HistoryView {
   #more = false;
   #chosen: string | undefined;
   #list = h("ul", { class: "versions", "aria-label": "Versions" });
+  #error = h("p", { class: "form-error", role: "alert" });
   #detail = h("div", { class: "version-detail", "aria-live": "polite" });
 
   constructor(
@@ -43,7 +44,7 @@ export class HistoryView {
     this.#role = role;
     this.#writable = writable;
     const side = h("div", { class: "history-side" }, this.#saveForm(), this.#list);
-    this.element.append(side, this.#detail);
+    this.element.append(this.#error, side, this.#detail);
     this.#close = openSheet("History", "history-sheet", this.element, () => undefined).close;
     this.#explain();
     void this.#load();
@@ -197,6 +198,17 @@ export class HistoryView {
     const title = version.name ?? fullTime(version.changedAt);
     bar.append(h("h3", {}, title));
     if (!this.#writable) return bar;
+    const remove = h(
+      "button",
+      {
+        class: "icon-button",
+        title: "Remove",
+        "aria-label": "Remove this version",
+        on: { click: () => void this.#remove(id, back) },
+      },
+      icon("trash"),
+    );
+    remove.hidden = this.#role !== "owner";
     bar.append(
       h(
         "button",
@@ -208,17 +220,7 @@ export class HistoryView {
         },
         icon("tag"),
       ),
-      this.#role === "owner" &&
-        h(
-          "button",
-          {
-            class: "icon-button",
-            title: "Remove",
-            "aria-label": "Remove this version",
-            on: { click: () => void this.#remove(id, back) },
-          },
-          icon("trash"),
-        ) || "",
+      remove,
       h(
         "button",
         {
@@ -292,11 +294,12 @@ export class HistoryView {
   }
 
   async #try(work: () => Promise<unknown>): Promise<boolean> {
+    this.#error.textContent = "";
     try {
       await work();
       return true;
     } catch (error) {
-      this.#toasts.show(sentence(error), "error");
+      this.#error.textContent = sentence(error);
       return false;
     }
   }

@@ -120,7 +120,8 @@ export class MemoryView {
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
     const tags = new Tags(memory, () => library.tags().map(([tag]) => tag));
-    const around = new Around(this.#workspace, this.#toasts, memory, this.element);
+    const changed = () => this.#update();
+    const around = new Around(this.#workspace, this.#toasts, memory, this.element, changed);
     this.#around = around;
     this.#parts.push(around);
     this.#writers.push(editor, title, tags);
@@ -153,7 +154,10 @@ export class MemoryView {
     else if (gone) this.#warn(advice(this.#isMine ? "gone" : "unshared", undefined));
     this.#banner.hidden = !refused && !gone;
     this.element.classList.toggle("gone", gone);
-    const writable = sync?.canWrite === true && !refused && !gone;
+    // Offline the connection has not said so, but the list knows who only reads.
+    const role = this.#around?.role ?? row?.role;
+    const reads = role === "viewer" || role === "commenter";
+    const writable = sync?.canWrite === true && !refused && !gone && !(row && reads);
     for (const part of this.#writers) part.setWritable(writable);
     this.#around?.update(row, writable);
   }

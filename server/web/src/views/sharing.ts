@@ -18,8 +18,8 @@ const roles: [role: SharedRole, label: string][] = [
   ["viewer", "Can view"],
 ];
 const levels: [level: string, label: string, text: string][] = [
-  ["private", "Private", "Only you. Choosing it ends everybody else's access."],
-  ["shared", "Shared", "The people below, and whoever you invite."],
+  ["private", "Private", "Only you. All others lose access at once."],
+  ["shared", "Shared", "The people here, and whoever you invite."],
   ["public", "Public", "Every account here that has the memory's address may read it."],
 ];
 
@@ -36,6 +36,7 @@ export class SharingView {
   #people = h("ul", { class: "people-list", "aria-label": "Members" });
   #pending = h("ul", { class: "people-list", "aria-label": "Invitations" });
   #error = h("p", { class: "form-error", role: "alert" });
+  #note = h("p", { class: "form-note", role: "status" });
   #levels = h("fieldset", { class: "levels" }, h("legend", {}, "Who can see it"));
   #links = new Map<string, string>();
   #unsubscribe: (() => void)[];
@@ -59,7 +60,6 @@ export class SharingView {
       members.on("changed", () => this.#render()),
       workspace.library.on("changed", () => this.#renderLevels()),
     ];
-    this.#build();
     this.#render();
     void members.update();
   }
@@ -83,8 +83,9 @@ export class SharingView {
   }
 
   #build(): void {
+    this.element.dataset.owns = String(this.#owns);
     const parts: Node[] = [];
-    if (this.#owns) parts.push(this.#inviteForm(), this.#error);
+    if (this.#owns) parts.push(this.#inviteForm(), this.#error, this.#note);
     parts.push(h("h3", {}, "People"), this.#people);
     if (this.#owns) parts.push(this.#pending, this.#levels);
     else {
@@ -119,7 +120,7 @@ export class SharingView {
         const body = { memoryId: this.#memoryId, email: address, role: role.value as SharedRole };
         await this.#client.call("sharing.invite", { ...body, id: randomId() });
         email.value = "";
-        this.#toasts.show(`${address} is invited.`);
+        this.#note.textContent = `${address} is invited.`;
       });
     };
     const link = () =>
@@ -148,6 +149,7 @@ export class SharingView {
   }
 
   #render(): void {
+    if (this.element.dataset.owns !== String(this.#owns)) this.#build();
     this.#people.replaceChildren(...this.#members.list.map((member) => this.#person(member)));
     const pending = this.#members.invitations.filter(({ status }) => status === "pending");
     this.#pending.replaceChildren(...pending.map((one) => this.#invitation(one)));
@@ -204,7 +206,8 @@ export class SharingView {
   #invitation(invitation: Invitation): HTMLElement {
     const { id, email, role, uses } = invitation;
     const label = roles.find(([name]) => name === role)?.[1] ?? role;
-    const joined = uses === 1 ? "1 person joined" : `${uses} people joined`;
+    const joined =
+      uses === 0 ? "nobody joined yet" : uses === 1 ? "1 person joined" : `${uses} people joined`;
     const name = email ?? "Link";
     const revoke = () => {
       const body = { memoryId: this.#memoryId, invitationId: id };
@@ -273,7 +276,7 @@ export class SharingView {
       !others ||
       (await ask({
         title: "Make this memory private?",
-        text: "Everybody else loses access at once, and invitations end.",
+        text: "All others lose access at once, and invitations end.",
         confirm: "Make it private",
       }));
     const privacyLevel = level as "private" | "shared" | "public";
@@ -324,7 +327,7 @@ export class SharingView {
     if (!url) return;
     try {
       await navigator.clipboard.writeText(url);
-      this.#toasts.show("The link is on the clipboard.");
+      this.#note.textContent = "The link is on the clipboard.";
     } catch {
       const field = h("input", { class: "input", readonly: true, value: url, "aria-label": "Link" });
       this.#error.before(field);
@@ -336,6 +339,7 @@ export class SharingView {
   /** Whether it was done; what the server said against it is shown. */
   async #try(work: () => Promise<unknown>): Promise<boolean> {
     this.#error.textContent = "";
+    this.#note.textContent = "";
     try {
       await work();
     } catch (error) {

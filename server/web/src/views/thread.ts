@@ -138,8 +138,9 @@ export class ThreadView {
 
   /** Goes to the first unread message, or to the end. */
   go(): void {
-    const goal = this.#divider.isConnected ? this.#divider : this.#end;
-    goal.scrollIntoView({ block: "center", behavior: "smooth" });
+    const unread = this.#divider.isConnected;
+    const goal = unread ? this.#divider : this.#composer.element.hidden ? this.#end : this.#composer.element;
+    goal.scrollIntoView({ block: unread ? "center" : "end", behavior: "smooth" });
     if (this.#pen && !matchMedia("(pointer: coarse)").matches) this.#composer.focus();
   }
 
@@ -158,7 +159,7 @@ export class ThreadView {
   }
 
   #sent(): void {
-    this.#end.scrollIntoView({ block: "nearest" });
+    this.#composer.element.scrollIntoView({ block: "nearest" });
   }
 
   #render(): void {
