@@ -22,6 +22,8 @@ export class Upload extends Emitter<{ changed: void }> {
   id: string;
   state: UploadState = "queued";
   sent = 0;
+  /** Whether the server keeps pieces of it. */
+  begun = false;
   error: MemoError | undefined;
   stored: StoredFile | undefined;
 
@@ -90,12 +92,12 @@ export class Uploads extends Emitter<{ changed: Upload }> {
     this.#all.delete(upload);
     upload.abort.abort();
     forget(upload);
-    const { id, file, sent, state } = upload;
+    const { id, file, sent, begun, state } = upload;
     if (state !== "done") upload.become("cancelled");
     // What the server is not told now ends by itself in a day, or stays with the account's files.
     if (state === "done" || sent >= file.size) {
       this.#client.call("files.delete", { id }).catch(() => undefined);
-    } else if (file.size > IN_ONE) {
+    } else if (begun) {
       const ended = this.#sender.send("DELETE", `/api/uploads/${id}`, { headers: TUS });
       ended.catch(() => undefined);
     }
@@ -167,6 +169,7 @@ export class Uploads extends Emitter<{ changed: Upload }> {
       headers: { ...TUS, "Upload-Length": String(file.size), "Upload-Metadata": metadata.join(",") },
       signal,
     });
+    upload.begun = true;
     let offset = Number(made.getResponseHeader("Upload-Offset") ?? 0);
     upload.progress(offset);
     while (offset < file.size) {
