@@ -17,8 +17,10 @@ from protocol import (
     feed,
     files,
     history,
+    identity,
     memories,
     messages,
+    search,
     sessions,
     sharing,
     trash,
@@ -44,7 +46,8 @@ class Permission(Enum):
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
     """One request and its one reply. `permission` None: any signed-in account may call it.
-    `limit` is what a call counts against besides SOCKET, which all of them do."""
+    `limit` is what a call counts against besides SOCKET, which all of them do. One that `creates`
+    takes an `id` that the client may make: repeated, it finds what it has made before."""
 
     name: str
     request: type[Req]
@@ -52,6 +55,7 @@ class Operation(Generic[Req, Res]):
     permission: Permission | None
     summary: str
     limit: Limit = Limit.SOCKET
+    creates: bool = False
 
 
 DOCUMENTS_OPEN = Operation(
@@ -88,6 +92,7 @@ MEMORIES_CREATE = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Create a memory. Repeated with the same id and account it answers the first one's memory.",
+    creates=True,
 )
 MEMORIES_GET = Operation(
     "memories.get",
@@ -151,6 +156,7 @@ CATEGORIES_CREATE = Operation(
     categories.OneCategory,
     Permission.WRITE_MEMORIES,
     "Create a category. Repeated with the same id and account it answers the first one's.",
+    creates=True,
 )
 CATEGORIES_UPDATE = Operation(
     "categories.update",
@@ -173,6 +179,13 @@ CATEGORIES_DELETE = Operation(
     Permission.WRITE_MEMORIES,
     "Delete a category. The memories in it stay, without one.",
 )
+SEARCH_QUERY = Operation(
+    "search.query",
+    search.SearchQuery,
+    search.SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
+)
 HISTORY_LIST = Operation(
     "history.list",
     history.ListVersions,
@@ -193,6 +206,7 @@ HISTORY_SAVE = Operation(
     history.OneVersion,
     Permission.WRITE_MEMORIES,
     "Keep what a memory is now as a version with a name.",
+    creates=True,
 )
 HISTORY_RENAME = Operation(
     "history.rename",
@@ -214,6 +228,7 @@ HISTORY_RESTORE = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Make a memory what it was in a version, by an edit that merges with others.",
+    creates=True,
 )
 HISTORY_BLAME = Operation(
     "history.blame",
@@ -236,6 +251,7 @@ MESSAGES_CREATE = Operation(
     Permission.WRITE_MEMORIES,
     "Write a message; owner, editors and commenters may. Repeated with the same id it answers the"
     " first one's message.",
+    creates=True,
 )
 MESSAGES_UPDATE = Operation(
     "messages.update",
@@ -271,6 +287,7 @@ SHARING_INVITE = Operation(
     sharing.OneInvitation,
     Permission.WRITE_MEMORIES,
     "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+    creates=True,
 )
 SHARING_LINK = Operation(
     "sharing.link",
@@ -278,6 +295,7 @@ SHARING_LINK = Operation(
     sharing.OneInvitation,
     Permission.WRITE_MEMORIES,
     "Make a link by which accounts join a memory. Its token is told here and never again.",
+    creates=True,
 )
 SHARING_REVOKE = Operation(
     "sharing.revoke",
@@ -448,6 +466,71 @@ ADMIN_STATS = Operation(
     "How much there is on this installation.",
 )
 
+ACCOUNT_SEND_VERIFICATION = Operation(
+    "account.sendVerification",
+    Empty,
+    Empty,
+    None,
+    "Send the message with the link that proves the e-mail address again; at most once a minute.",
+)
+ACCOUNT_CHANGE_PASSWORD = Operation(
+    "account.changePassword",
+    identity.ChangePassword,
+    Empty,
+    None,
+    "Change the password. All other sessions of the account end.",
+)
+ACCOUNT_CHANGE_EMAIL = Operation(
+    "account.changeEmail",
+    identity.ChangeEmail,
+    Empty,
+    None,
+    "Send a link to a new e-mail address, which becomes the account's when the link is followed.",
+)
+ACCOUNT_ENABLE_TWO_FACTOR = Operation(
+    "account.enableTwoFactor",
+    identity.EnableTwoFactor,
+    identity.TwoFactorSecret,
+    None,
+    "A new secret for an authenticator. It is asked for once `account.confirmTwoFactor` has seen"
+    " a code of it.",
+)
+ACCOUNT_CONFIRM_TWO_FACTOR = Operation(
+    "account.confirmTwoFactor",
+    identity.ConfirmTwoFactor,
+    identity.RecoveryCodes,
+    None,
+    "Turn two-factor on: from now on signing in asks for a code.",
+)
+ACCOUNT_DISABLE_TWO_FACTOR = Operation(
+    "account.disableTwoFactor",
+    identity.DisableTwoFactor,
+    Empty,
+    None,
+    "Turn two-factor off.",
+)
+ACCOUNT_IDENTITIES = Operation(
+    "account.identities",
+    Empty,
+    identity.Identities,
+    None,
+    "The ways into the account: providers, password, two-factor.",
+)
+ACCOUNT_LINK = Operation(
+    "account.link",
+    identity.LinkIdentity,
+    identity.Identities,
+    None,
+    "Link a provider to the account, to sign in with from now on.",
+)
+ACCOUNT_UNLINK = Operation(
+    "account.unlink",
+    identity.UnlinkIdentity,
+    identity.Identities,
+    None,
+    "Take a provider away again. The last way into the account stays.",
+)
+
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
     DOCUMENTS_CLOSE,
@@ -484,6 +567,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     CATEGORIES_UPDATE,
     CATEGORIES_REORDER,
     CATEGORIES_DELETE,
+    SEARCH_QUERY,
     SHARING_MEMBERS,
     SHARING_INVITE,
     SHARING_LINK,
@@ -497,6 +581,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     SHARING_TRANSFER,
     SESSION_RENEW,
     ACCOUNT_ME,
+    ACCOUNT_SEND_VERIFICATION,
+    ACCOUNT_CHANGE_PASSWORD,
+    ACCOUNT_CHANGE_EMAIL,
+    ACCOUNT_ENABLE_TWO_FACTOR,
+    ACCOUNT_CONFIRM_TWO_FACTOR,
+    ACCOUNT_DISABLE_TWO_FACTOR,
+    ACCOUNT_IDENTITIES,
+    ACCOUNT_LINK,
+    ACCOUNT_UNLINK,
     ACCOUNT_UPDATE,
     SESSIONS_LIST,
     SESSIONS_END,

@@ -7,7 +7,7 @@ an operation of the socket. From this tuple come the OpenAPI document and the re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from protocol import accounts, files
+from protocol import accounts, files, identity
 from protocol.errors import ErrorCode
 from protocol.limits import Limit
 from protocol.operations import Permission
@@ -135,12 +135,13 @@ LOGIN = Endpoint(
     (
         *_BODY_ERRORS,
         ErrorCode.INVALID_CREDENTIALS,
+        ErrorCode.TWO_FACTOR_REQUIRED,
         ErrorCode.ACCOUNT_DISABLED,
         ErrorCode.BUSY,
     ),
     limit=Limit.AUTH,
     forgiving=True,
-    forgiven=(ErrorCode.ACCOUNT_DISABLED,),
+    forgiven=(ErrorCode.ACCOUNT_DISABLED, ErrorCode.TWO_FACTOR_REQUIRED),
 )
 REFRESH = Endpoint(
     "refresh",
@@ -174,6 +175,106 @@ LOGOUT = Endpoint(
     bearer=True,
     limit=Limit.API,
     forgiving=True,
+)
+VERIFY = Endpoint(
+    "verify",
+    "POST",
+    "/api/auth/verify",
+    "Prove an e-mail address by the token of a link. Harmless twice.",
+    (Answer(200, identity.Verified, "The account, its address proven."),),
+    identity.VerifyEmail,
+    (*_BODY_ERRORS, ErrorCode.CONFLICT),
+    limit=Limit.AUTH,
+    forgiving=True,
+)
+FORGOT = Endpoint(
+    "forgot",
+    "POST",
+    "/api/auth/forgot",
+    "Send a link to set a new password with, if an account has this address. The answer is the"
+    " same if none has.",
+    (Answer(202, None, "It is sent, if there is such an account."),),
+    identity.ForgotPassword,
+    (*_BODY_ERRORS, ErrorCode.BUSY),
+    limit=Limit.AUTH,
+)
+RESET = Endpoint(
+    "reset",
+    "POST",
+    "/api/auth/reset",
+    "Set a new password by the token of a link, which works once. All sessions end.",
+    (Answer(204, None, "The password is set: sign in with it."),),
+    identity.ResetPassword,
+    (*_BODY_ERRORS, ErrorCode.BUSY),
+    limit=Limit.AUTH,
+    forgiving=True,
+)
+PROVIDERS = Endpoint(
+    "providers",
+    "GET",
+    "/api/auth/providers",
+    "The providers that may be signed in with here.",
+    (Answer(200, identity.Providers, "Those that are set up."),),
+    errors=(ErrorCode.INTERNAL,),
+    limit=Limit.API,
+)
+
+
+def _start_oauth(name: identity.Provider, title: str) -> Endpoint:
+    return Endpoint(
+        f"{name}Start",
+        "POST",
+        f"/api/auth/oauth/{name}/start",
+        f"Begin to sign in with {title}, or to link it to an account.",
+        (Answer(200, identity.StartedOAuth, "Where to send the browser to."),),
+        identity.StartOAuth,
+        (*_BODY_ERRORS, ErrorCode.NOT_FOUND),
+        limit=Limit.API,
+    )
+
+
+def _finish_oauth(name: identity.Provider, title: str) -> Endpoint:
+    return Endpoint(
+        name,
+        "POST",
+        f"/api/auth/oauth/{name}",
+        f"Sign in with what {title} returned. Who is new gets an account.",
+        (Answer(200, identity.OAuthSignedIn, "Signed in."),),
+        identity.FinishOAuth,
+        (
+            *_BODY_ERRORS,
+            ErrorCode.UNAUTHORIZED,
+            ErrorCode.INVALID_CREDENTIALS,
+            ErrorCode.TWO_FACTOR_REQUIRED,
+            ErrorCode.ACCOUNT_DISABLED,
+            ErrorCode.FORBIDDEN,
+            ErrorCode.NOT_FOUND,
+            ErrorCode.CONFLICT,
+        ),
+        limit=Limit.AUTH,
+        forgiving=True,
+        forgiven=(
+            ErrorCode.ACCOUNT_DISABLED,
+            ErrorCode.TWO_FACTOR_REQUIRED,
+            ErrorCode.CONFLICT,
+            ErrorCode.FORBIDDEN,
+        ),
+    )
+
+
+GOOGLE_START = _start_oauth("google", "Google")
+GOOGLE = _finish_oauth("google", "Google")
+APPLE_START = _start_oauth("apple", "Apple")
+APPLE = _finish_oauth("apple", "Apple")
+APPLE_RETURN = Endpoint(
+    "appleReturn",
+    "POST",
+    "/api/auth/oauth/apple/return",
+    "Where Apple posts its answer to: the browser is sent on to the app's `redirectUri`, with"
+    " `code`, and `user` on the first sign-in, or with `error`, as parameters.",
+    (Answer(303, None, "On to the app."),),
+    errors=(*_BODY_ERRORS, ErrorCode.NOT_FOUND),
+    limit=Limit.API,
 )
 KEYS = Endpoint(
     "keys",
@@ -355,6 +456,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     LOGIN,
     REFRESH,
     LOGOUT,
+    VERIFY,
+    FORGOT,
+    RESET,
+    PROVIDERS,
+    GOOGLE_START,
+    GOOGLE,
+    APPLE_START,
+    APPLE,
+    APPLE_RETURN,
     KEYS,
     UPLOAD_FILE,
     FILE,

@@ -12,9 +12,9 @@ from starlette.types import Send
 from protocol import rest
 from protocol.errors import ErrorCode, MemoError
 from server.auth import Auth
+from server.filelinks import Links, Variant
 from server.filenames import disposition
 from server.filetypes import is_shown
-from server.links import Links, Variant
 from server.metrics import Metrics
 from server.pictures import MEDIA_TYPE
 from server.ranges import Range, UnsatisfiableError, asked_for, unchanged

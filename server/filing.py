@@ -11,8 +11,8 @@ from starlette.routing import Route
 from server.auth import Auth
 from server.config import ConfigError, Settings
 from server.downloads import Downloads
+from server.filelinks import Links
 from server.files import Files
-from server.links import Links
 from server.metrics import Metrics
 from server.processing import Processing
 from server.receiving import Receiving

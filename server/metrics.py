@@ -103,6 +103,14 @@ class Metrics:
             registry=registry,
         )
 
+        self.mail = Counter(
+            "memo_mail",
+            "Messages looked at to be sent, by outcome: sent, postponed, failed, or dropped where "
+            "nobody is to get them.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+
         self.announcements = Counter(
             "memo_announcements",
             "What other nodes announced of open documents: a commit that was the next, early or a "

@@ -94,6 +94,7 @@ async def check_writable(
         """
         SELECT s.role, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
         WHERE s.memory_id = $1 AND s.user_id = $2
+        FOR KEY SHARE OF s -- it is not purged before the caller's transaction ends
         """,
         memory_id,
         account_id,
@@ -234,26 +235,18 @@ class FileRows:
             MemoError: `not_found`; `forbidden` when it is somebody else's.
         """
         async with self._pool.acquire() as connection, connection.transaction():
+            # A trigger leaves the tombstone, as also when a file goes with its memory.
+            await connection.execute(
+                "DELETE FROM files WHERE id = $1 AND user_id = $2", file_id, account_id
+            )
             deleted = await connection.fetchval(
                 """
-                WITH gone AS (DELETE FROM files WHERE id = $1 AND user_id = $2 RETURNING id)
-                INSERT INTO tombstones (user_id, kind, record_id) SELECT $2, 'file', id FROM gone
-                ON CONFLICT (user_id, kind, record_id)
-                    DO UPDATE SET created_at = now(), changed_xid = pg_current_xact_id()
-                RETURNING created_at
+                SELECT created_at FROM tombstones
+                WHERE user_id = $2 AND kind = 'file' AND record_id = $1
                 """,
                 file_id,
                 account_id,
             )
-            if deleted is None:  # now or before
-                deleted = await connection.fetchval(
-                    """
-                    SELECT created_at FROM tombstones
-                    WHERE user_id = $2 AND kind = 'file' AND record_id = $1
-                    """,
-                    file_id,
-                    account_id,
-                )
             if deleted is None:
                 await self._check_owner(connection, file_id, account_id)
                 raise _not_found()

@@ -8,6 +8,22 @@ curl http://127.0.0.1:8000/api/auth/register -H 'Content-Type: application/json'
   -d '{"email": "ada@example.com", "password": "Analytical-1843!",
        "firstName": "Ada", "lastName": "Lovelace"}'"""
 
+_OAUTH = """\
+const redirectUri = location.origin + "/signed-in";
+const started = await post("/api/auth/oauth/google/start", { redirectUri });
+sessionStorage.setItem("state", started.state);
+location.assign(started.url);
+
+// On the page /signed-in:
+const query = new URLSearchParams(location.search);
+const user = query.get("user"); // Apple's, on the first sign-in
+const signedIn = await post("/api/auth/oauth/google", {
+  code: query.get("code"),
+  redirectUri,
+  state: sessionStorage.getItem("state"),
+  ...(user ? { user: JSON.parse(user) } : {}),
+}); // { user, accessToken, refreshToken, expiresIn, isNewUser }"""
+
 _JAVASCRIPT = """\
 import { IndexedDbStore, MemoryClient } from "@memory-app/client";
 
@@ -21,19 +37,28 @@ client.connect();
 const { memory } = await client.call("memories.create", { title: "Lisbon" });
 const document = await client.open(memory.id);
 document.doc.getText("content").insert(0, "Pastéis at the corner.");
-document.on("sync", ({ state }) => console.log(state)); // "saved": on disk"""
+document.on("sync", ({ state }) => console.log(state)); // "saved": on disk
+await client.enqueue("memories.update", { id: memory.id, isFavorite: true }); // offline too"""
 
 _PYTHON = """\
-from protocol.client import Client
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from pathlib import Path
 
-async with Client("ws://127.0.0.1:8000/ws", token=access_token) as client:
+from protocol.client import Client
+from protocol.memories import CreateMemory, UpdateMemory
+from protocol.offline import SqliteStore
+from protocol.operations import MEMORIES_CREATE, MEMORIES_UPDATE
+
+store = SqliteStore(Path("offline.db"))  # one for each account
+async with Client("ws://127.0.0.1:8000/ws", token=access_token, store=store) as client:
     await client.connected()
     made = await client.call(MEMORIES_CREATE, CreateMemory(title="Lisbon"))
     document = await client.open(made.memory.id)
     document.text += "Pastéis at the corner."
-    await document.saved(timeout=10)  # committed to disk"""
+    await document.saved(timeout=10)  # committed to disk
+    favourite = UpdateMemory(id=made.memory.id, is_favorite=True)
+    await client.enqueue(MEMORIES_UPDATE, favourite)  # offline too
+    async for outcome in client.outcomes():
+        print(outcome.request.operation, outcome.error or outcome.response)"""
 
 _YJS = """\
 import { WebsocketProvider } from "y-websocket";
@@ -128,6 +153,34 @@ def overview() -> Section:
                 ),
             ),
             Section(
+                "Writing offline",
+                (
+                    Paragraph(
+                        "All that an app writes can be written without a connection. What is in a"
+                        " document is edited there. Everything else (a new memory, its category,"
+                        " a favourite, a read mark, a deletion) waits as a request in a line on"
+                        " the device: both clients have one, `enqueue`. A request may be sent"
+                        " twice without harm, if what it makes has an `id` of the device's own."
+                    ),
+                    Paragraph(
+                        "Who keeps such a line sends one request after the other, and leaves each"
+                        " in the line until its answer is there. An error whose code is"
+                        " `temporary` means: again later, after `retryAfter` if it is given; what"
+                        " names one of the same ids waits behind it, and the rest goes by. So do"
+                        " errors about the session (`unauthorized`, `token_expired`,"
+                        " `session_ended`, `account_disabled`), until the account has signed in."
+                        " Any other error is final: the person is told, and what builds on it"
+                        " will be refused in its turn."
+                    ),
+                    Paragraph(
+                        "A document whose memory waits to be made is opened when that is done;"
+                        " sooner it is `not_found`. A queued [messages.markRead](#messagesmarkread)"
+                        " names the message that was read: without one it covers what came in the"
+                        " meantime."
+                    ),
+                ),
+            ),
+            Section(
                 "The trash",
                 (
                     Paragraph(
@@ -213,6 +266,64 @@ def overview() -> Section:
     )
 
 
+def ways_in() -> Section:
+    """Signing in by more than a password, as an app goes about it."""
+    return Section(
+        "Ways in",
+        (Paragraph("What an app does for links in messages, for two-factor and for providers."),),
+        (
+            Section(
+                "Links in messages",
+                (
+                    Paragraph(
+                        "Who registers is sent a link to `PUBLIC_URL/verify#token`; a page there"
+                        " confirms the address. An app of your own may read the token behind the"
+                        " `#` and call `POST /api/auth/verify`. `user.isVerified` says whether it"
+                        " was; [account.sendVerification](#accountsendverification) sends the"
+                        " message again. A forgotten password goes the same way:"
+                        " `POST /api/auth/forgot` always answers 202, the link is"
+                        " `PUBLIC_URL/reset#token`, and `POST /api/auth/reset` ends all sessions."
+                    ),
+                ),
+            ),
+            Section(
+                "Two-factor",
+                (
+                    Paragraph(
+                        "[account.enableTwoFactor](#accountenabletwofactor) answers with what to"
+                        " show as a QR code; [account.confirmTwoFactor](#accountconfirmtwofactor)"
+                        " turns it on and answers with the recovery codes, once. From then on a"
+                        " login with the right password is refused with `two_factor_required`: ask"
+                        " for the code and send the same with `code`. A recovery code will do. A"
+                        " code works once; after five wrong ones in 15 minutes the answer is"
+                        " `rate_limited`. Signing in with a provider asks too: send the same with"
+                        " `twoFactorCode`."
+                    ),
+                ),
+            ),
+            Section(
+                "Google and Apple",
+                (
+                    Paragraph(
+                        "`GET /api/auth/providers` says what to offer. The browser goes away in"
+                        " between: keep `state` in `sessionStorage`, or a mobile app in memory, and"
+                        " open `url` in the system's browser. Coming back, send `code` from the"
+                        " address with the `state` that you kept. The one in the address is another"
+                        " and of no use, so nobody can slip their own sign-in under your app."
+                        " `redirectUri` is the app's page with both providers. With Apple the"
+                        " server stands in between, and `user` is there on somebody's first sign-in"
+                        " alone."
+                        " A `conflict` means that an account with this address has not proven it:"
+                        " sign in with its password, and call [account.link](#accountlink) with the"
+                        " same fields from another start."
+                    ),
+                    Code("typescript", _OAUTH),
+                ),
+            ),
+        ),
+    )
+
+
 def quick_start() -> Section:
     """From nothing to a saved edit, in each client."""
     return Section(
@@ -232,8 +343,8 @@ def quick_start() -> Section:
                     Paragraph(
                         "For browsers and React Native: the package in `protocol/javascript`,"
                         " whose README says how to install it. It reconnects by itself, and keeps"
-                        " edits made offline until they are on the server. `getToken` is asked"
-                        " for every connection, so let it refresh."
+                        " edits and requests made offline until they are on the server. `getToken`"
+                        " is asked for every connection, so let it refresh."
                     ),
                     Code("typescript", _JAVASCRIPT),
                 ),

@@ -14,7 +14,7 @@ from protocol.operations import OPERATIONS, Operation
 from protocol.rest import ENDPOINTS, FORM, JSON, Answer, Endpoint, Parameter, Refused
 from protocol.schema.blocks import Block, Code, Paragraph, Section, Table, anchor
 from protocol.schema.examples import example
-from protocol.schema.guide import overview, quick_start
+from protocol.schema.guide import overview, quick_start, ways_in
 from protocol.schema.shapes import (
     Field,
     Struct,
@@ -34,6 +34,7 @@ def handbook() -> list[Section]:
     return [
         overview(),
         quick_start(),
+        ways_in(),
         Section("Frames", _frames()),
         Section(
             "Operations",

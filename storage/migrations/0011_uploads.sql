@@ -28,7 +28,7 @@ CREATE TABLE uploads (
     id             uuid PRIMARY KEY,
     user_id        uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     storage_path   text NOT NULL,
-    memory_id      uuid,
+    memory_id      uuid REFERENCES memories (id) ON DELETE CASCADE,
     message_id     uuid,
     filename       varchar(255) NOT NULL,
     length         bigint CHECK (length >= 0),
@@ -40,6 +40,7 @@ CREATE TABLE uploads (
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX uploads_expires_at ON uploads (expires_at);
+CREATE INDEX uploads_memory_id ON uploads (memory_id) WHERE memory_id IS NOT NULL;
 CREATE INDEX uploads_user_id ON uploads (user_id);
 CREATE INDEX uploads_storage_path ON uploads (storage_path);
 
@@ -55,3 +56,14 @@ END
 $$;
 CREATE TRIGGER free_blob AFTER DELETE ON files FOR EACH ROW EXECUTE FUNCTION free_blob();
 CREATE TRIGGER free_blob AFTER DELETE ON uploads FOR EACH ROW EXECUTE FUNCTION free_blob();
+
+-- And its owner's devices forget it.
+CREATE FUNCTION bury_file() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tombstones (user_id, kind, record_id)
+    SELECT OLD.user_id, 'file', OLD.id WHERE EXISTS (SELECT FROM users WHERE id = OLD.user_id)
+    ON CONFLICT (user_id, kind, record_id) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER bury_file AFTER DELETE ON files FOR EACH ROW EXECUTE FUNCTION bury_file();

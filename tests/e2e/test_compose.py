@@ -31,13 +31,19 @@ def test_nodes_are_where_nginx_looks_for_them_and_trust_it_alone() -> None:
     assert trusted == addresses["nginx"]
 
 
+def _filled(name: str, default: str | None) -> str:
+    if default is not None:
+        return default
+    return "https://memo.example.com" if "URL" in name else "1"
+
+
 def test_what_the_nodes_are_told_can_be_used() -> None:
     [environment] = re.findall(r"^  environment:\n((?:    .*\n)+)", COMPOSE, re.MULTILINE)
     given = dict(re.findall(r"^    ([A-Z_]+): (.*)$", environment, re.MULTILINE))
     filled = {
         name: re.sub(
             r"\$\{(\w+)(?::-(\w*)|:\?[^}]*)\}",
-            lambda match: match[2] or "https://memo.example.com" if "URL" in match[1] else "1",
+            lambda match: _filled(match[1], match[2]),
             value,
         )
         for name, value in given.items()

@@ -374,6 +374,12 @@ async def test_every_change_of_a_file_is_one_of_the_feed(
     await stored(nodes[0], await add_person(pool), b"another's")
     await nodes[0].files.delete(file.id, ada.account_id)
     assert await news() == Change(kind="file", id=file.id, deleted=True)
+    # One that goes with its memory is told of too.
+    memory = await add_memory(pool, await add_person(pool), editor=ada)
+    file = await stored(nodes[0], ada, b"y", memory_id=memory)
+    cursor = await feed.cursor()
+    await pool.execute("DELETE FROM memories WHERE id = $1", memory)
+    assert await news() == Change(kind="file", id=file.id, deleted=True)
 
 
 async def test_too_many_uploads_at_once_are_told_to_come_later(

@@ -226,9 +226,16 @@ export interface GetMemory {
   id: string;
 }
 
-/** `tags` must all be there. `search` looks in title, description, body and tags. */
+/**
+ * `tags` must all be there. `search` finds words in title, description, body, tags, messages and
+ * files' names, as `search.query` does. `uncategorized` takes those without a category only. The
+ * times are exclusive. `trashed` lists the account's own deleted memories instead of the living;
+ * `deleted_at` sorts these alone.
+ */
 export interface ListMemories {
   categoryId?: string | null;
+  /** Default: `false`. */
+  uncategorized?: boolean;
   /** 1 to 1,000,000. Default: `1`. */
   page?: number;
   /** 1 to 100. Default: `20`. */
@@ -239,8 +246,18 @@ export interface ListMemories {
   tags?: string[];
   isFavorite?: boolean | null;
   isArchived?: boolean | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdBefore?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedBefore?: string | null;
+  /** Default: `false`. */
+  trashed?: boolean;
   /** Default: `"updated_at"`. */
-  sortBy?: "created_at" | "title" | "updated_at";
+  sortBy?: "created_at" | "deleted_at" | "title" | "updated_at";
   /** Default: `"desc"`. */
   sortOrder?: "asc" | "desc";
 }
@@ -787,6 +804,64 @@ export interface DeletedCategory {
   deletedAt: string;
 }
 
+/**
+ * All words of `query` must be there, the last also as the beginning of one. Words in double quotes
+ * must follow one another; one behind a `-` must not be there. Case, accents and compatibility
+ * forms do not count: `cafe` finds Café, `strasse` finds Straße. `types` says where the words have
+ * to be: in the memory itself, its messages, its files' names; without it anywhere. `tags` must all
+ * be there. `offset` is that of the first result.
+ */
+export interface SearchQuery {
+  /** 1 to 200 characters. */
+  query: string;
+  /** 1 to 50. Default: `20`. */
+  limit?: number;
+  /** 0 to 10,000. Default: `0`. */
+  offset?: number;
+  categoryId?: string | null;
+  /** At most 10 items, each 1 to 50 characters. Default: `[]`. */
+  tags?: string[];
+  /** At most 3 items. Default: `[]`. */
+  types?: ("file" | "memory" | "message")[];
+}
+
+/**
+ * The best results first, of equal ones the newest. `total` is exact up to 10,000, and for words in
+ * quotes or of a script without spaces up to 300; where there are more, `totalIsLowerBound`. Of so
+ * many only the best of the newest can be paged through: `more` says whether there are any behind
+ * this page. `took` is in milliseconds.
+ */
+export interface SearchPage {
+  results: SearchResult[];
+  total: number;
+  totalIsLowerBound: boolean;
+  more: boolean;
+  took: number;
+}
+
+/**
+ * A memory that was found. `messageId` and `fileId` name the newest message and file that have the
+ * words, where the hit is in one.
+ */
+export interface SearchResult {
+  memory: Memory;
+  score: number;
+  highlights: Highlight[];
+  messageId?: string;
+  fileId?: string;
+}
+
+/**
+ * A piece of a field's text around what was found. `ranges` are the words found in it, each
+ * `[start, end)` in UTF-16 code units of `text`, as JavaScript counts. `text` was cut where it
+ * begins or ends with an ellipsis.
+ */
+export interface Highlight {
+  field: "content" | "description" | "files" | "messages" | "tags" | "title";
+  text: string;
+  ranges: number[][];
+}
+
 export interface ListMembers {
   memoryId: string;
 }
@@ -932,6 +1007,82 @@ export interface Me {
   user: User;
   sessionId: string;
   permissions: string[];
+}
+
+export interface ChangePassword {
+  /** 1 to 1,024 characters. */
+  currentPassword: string;
+  /** 1 to 1,024 characters. */
+  newPassword: string;
+}
+
+export interface ChangeEmail {
+  /** 1 to 1,024 characters. */
+  password: string;
+  /** 3 to 255 characters. */
+  email: string;
+}
+
+export interface EnableTwoFactor {
+  /** 1 to 1,024 characters. */
+  password: string;
+}
+
+/** `uri` is what an authenticator reads from a QR code; `secret` is for typing it in. */
+export interface TwoFactorSecret {
+  secret: string;
+  uri: string;
+}
+
+/** `code` is of the authenticator that has the new secret. */
+export interface ConfirmTwoFactor {
+  /** 6 to 40 characters. */
+  code: string;
+}
+
+/** Each stands in for a code of the authenticator, once. They are not shown again. */
+export interface RecoveryCodes {
+  recoveryCodes: string[];
+}
+
+export interface DisableTwoFactor {
+  /** 1 to 1,024 characters. */
+  password: string;
+  /** 6 to 40 characters. */
+  code: string;
+}
+
+/** All ways into the account. `recoveryCodesLeft` is 0 without two-factor. */
+export interface Identities {
+  identities: Identity[];
+  hasPassword: boolean;
+  twoFactor: boolean;
+  recoveryCodesLeft: number;
+}
+
+/** A provider that the account may be signed in to with. `email` is the provider's. */
+export interface Identity {
+  provider: "apple" | "google";
+  email: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  lastUsedAt: string | null;
+}
+
+/** The fields are those of signing in with a provider. */
+export interface LinkIdentity {
+  provider: "apple" | "google";
+  /** 1 to 4,096 characters. */
+  code: string;
+  /** 1 to 2,000 characters. */
+  redirectUri: string;
+  /** 1 to 200 characters. */
+  state: string;
+}
+
+export interface UnlinkIdentity {
+  provider: "apple" | "google";
 }
 
 /**
@@ -1094,7 +1245,11 @@ export interface SignedIn {
   expiresIn: number;
 }
 
-/** A session lasts 7 days from its last refresh, with `rememberMe` 30 days. */
+/**
+ * A session lasts 7 days from its last refresh, with `rememberMe` 30 days. An account with two-
+ * factor on refuses with `two_factor_required` once the password is right: send the same with
+ * `code`, from the authenticator or a recovery code.
+ */
 export interface Login {
   /** 3 to 255 characters. */
   email: string;
@@ -1102,6 +1257,8 @@ export interface Login {
   password: string;
   /** Default: `false`. */
   rememberMe?: boolean;
+  /** 6 to 40 characters. */
+  code?: string | null;
 }
 
 export interface Refresh {
@@ -1116,6 +1273,91 @@ export interface Refreshed {
 
 export interface Logout {
   refreshToken?: string | null;
+}
+
+/** `token` is what stands behind `#` in the link of the message. */
+export interface VerifyEmail {
+  token: string;
+}
+
+export interface Verified {
+  user: User;
+}
+
+export interface ForgotPassword {
+  /** 3 to 255 characters. */
+  email: string;
+}
+
+/**
+ * `token` is what stands behind `#` in the link of the message; the password has to be as for
+ * registering.
+ */
+export interface ResetPassword {
+  token: string;
+  /** 1 to 1,024 characters. */
+  password: string;
+}
+
+/** The providers that are set up on this server. */
+export interface Providers {
+  providers: ("apple" | "google")[];
+}
+
+/**
+ * `redirectUri` is where the app waits for `code`: a page of an allowed origin, or an address that
+ * the operator has listed.
+ */
+export interface StartOAuth {
+  /** 1 to 2,000 characters. */
+  redirectUri: string;
+}
+
+/**
+ * Open `url`, and keep `state` where the page that is returned to finds it. It is not the `state`
+ * in the addresses, and never in one: it proves that whoever ends the sign-in began it. Both are
+ * good for ten minutes, once.
+ */
+export interface StartedOAuth {
+  url: string;
+  state: string;
+}
+
+/**
+ * `code`, and `user` if it is there (JSON, to be parsed), are parameters of the address that the
+ * provider returned to; `state` is the one that the start answered with. An account with two-factor
+ * on refuses with `two_factor_required`: send the same with `twoFactorCode`.
+ */
+export interface FinishOAuth {
+  /** 1 to 4,096 characters. */
+  code: string;
+  /** 1 to 2,000 characters. */
+  redirectUri: string;
+  /** 1 to 200 characters. */
+  state: string;
+  /** 6 to 40 characters. */
+  twoFactorCode?: string | null;
+  user?: ProviderUser | null;
+}
+
+/** What Apple says of somebody, on the first sign-in alone. */
+export interface ProviderUser {
+  name?: ProviderName | null;
+}
+
+export interface ProviderName {
+  /** At most 100 characters. */
+  firstName?: string | null;
+  /** At most 100 characters. */
+  lastName?: string | null;
+}
+
+export interface OAuthSignedIn {
+  user: User;
+  accessToken: string;
+  refreshToken: string;
+  expiresIn: number;
+  isNewUser: boolean;
 }
 
 /** The public keys that access tokens are signed with: a JSON Web Key Set (RFC 7517). */
@@ -1281,6 +1523,8 @@ export interface Operations {
   "categories.reorder": { request: ReorderCategories; response: Categories };
   /** Delete a category. The memories in it stay, without one. */
   "categories.delete": { request: DeleteCategory; response: DeletedCategory };
+  /** Find memories by their words: in title, tags, description, body, messages and files' names. */
+  "search.query": { request: SearchQuery; response: SearchPage };
   /** The members of a memory, and to its owner the pending invitations. */
   "sharing.members": { request: ListMembers; response: MemoryMembers };
   /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
@@ -1307,6 +1551,27 @@ export interface Operations {
   "session.renew": { request: RenewSession; response: RenewedSession };
   /** The signed-in account. */
   "account.me": { request: Empty; response: Me };
+  /** Send the message with the link that proves the e-mail address again; at most once a minute. */
+  "account.sendVerification": { request: Empty; response: Empty };
+  /** Change the password. All other sessions of the account end. */
+  "account.changePassword": { request: ChangePassword; response: Empty };
+  /** Send a link to a new e-mail address, which becomes the account's when the link is followed. */
+  "account.changeEmail": { request: ChangeEmail; response: Empty };
+  /**
+   * A new secret for an authenticator. It is asked for once `account.confirmTwoFactor` has seen a
+   * code of it.
+   */
+  "account.enableTwoFactor": { request: EnableTwoFactor; response: TwoFactorSecret };
+  /** Turn two-factor on: from now on signing in asks for a code. */
+  "account.confirmTwoFactor": { request: ConfirmTwoFactor; response: RecoveryCodes };
+  /** Turn two-factor off. */
+  "account.disableTwoFactor": { request: DisableTwoFactor; response: Empty };
+  /** The ways into the account: providers, password, two-factor. */
+  "account.identities": { request: Empty; response: Identities };
+  /** Link a provider to the account, to sign in with from now on. */
+  "account.link": { request: LinkIdentity; response: Identities };
+  /** Take a provider away again. The last way into the account stays. */
+  "account.unlink": { request: UnlinkIdentity; response: Identities };
   /** Change the signed-in account's profile. */
   "account.update": { request: UpdateAccount; response: OneAccount };
   /** The account's signed-in devices, the one used last first. */
@@ -1324,6 +1589,17 @@ export interface Operations {
   /** How much there is on this installation. */
   "admin.stats": { request: Empty; response: InstallationStats };
 }
+
+/** The operations that make something whose `id` the client may choose. */
+export const creations = [
+  "memories.create",
+  "messages.create",
+  "history.save",
+  "history.restore",
+  "categories.create",
+  "sharing.invite",
+  "sharing.link",
+] as const;
 
 /** The body of every event, by name. */
 export interface Events {
@@ -1355,6 +1631,30 @@ export interface Endpoints {
   "POST /api/auth/refresh": { request: Refresh; response: Refreshed };
   /** End the session of a refresh token, or of the bearer's access token. Harmless twice. */
   "POST /api/auth/logout": { request: Logout; response: undefined };
+  /** Prove an e-mail address by the token of a link. Harmless twice. */
+  "POST /api/auth/verify": { request: VerifyEmail; response: Verified };
+  /**
+   * Send a link to set a new password with, if an account has this address. The answer is the same
+   * if none has.
+   */
+  "POST /api/auth/forgot": { request: ForgotPassword; response: undefined };
+  /** Set a new password by the token of a link, which works once. All sessions end. */
+  "POST /api/auth/reset": { request: ResetPassword; response: undefined };
+  /** The providers that may be signed in with here. */
+  "GET /api/auth/providers": { request: undefined; response: Providers };
+  /** Begin to sign in with Google, or to link it to an account. */
+  "POST /api/auth/oauth/google/start": { request: StartOAuth; response: StartedOAuth };
+  /** Sign in with what Google returned. Who is new gets an account. */
+  "POST /api/auth/oauth/google": { request: FinishOAuth; response: OAuthSignedIn };
+  /** Begin to sign in with Apple, or to link it to an account. */
+  "POST /api/auth/oauth/apple/start": { request: StartOAuth; response: StartedOAuth };
+  /** Sign in with what Apple returned. Who is new gets an account. */
+  "POST /api/auth/oauth/apple": { request: FinishOAuth; response: OAuthSignedIn };
+  /**
+   * Where Apple posts its answer to: the browser is sent on to the app's `redirectUri`, with
+   * `code`, and `user` on the first sign-in, or with `error`, as parameters.
+   */
+  "POST /api/auth/oauth/apple/return": { request: undefined; response: undefined };
   /** The public keys that access tokens are signed with. */
   "GET /.well-known/jwks.json": { request: undefined; response: KeySet };
   /** Upload a file in one request. With the id of a file of one's own, that one is answered. */
@@ -1469,6 +1769,7 @@ export type ErrorCode =
   | "unknown_operation"
   | "unauthorized"
   | "invalid_credentials"
+  | "two_factor_required"
   | "token_expired"
   | "session_ended"
   | "account_disabled"
@@ -1511,6 +1812,10 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   invalid_credentials: {
     temporary: false,
     meaning: "E-mail or password is wrong.",
+  },
+  two_factor_required: {
+    temporary: false,
+    meaning: "The first factor is right; send it again with a code of the second.",
   },
   token_expired: {
     temporary: false,
@@ -1558,7 +1863,7 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   },
   unavailable: {
     temporary: true,
-    meaning: "The database cannot be reached right now.",
+    meaning: "The database, or a provider, cannot be reached.",
   },
   timeout: {
     temporary: true,
