@@ -17,7 +17,7 @@ def bob() -> Person:
 
 
 async def share(window: Window) -> Locator:
-    await window.page.get_by_role("button", name="Share").click()
+    await window.page.get_by_role("button", name="Share", exact=True).click()
     return window.page.get_by_role("dialog", name="Share")
 
 
@@ -85,7 +85,7 @@ async def test_a_link_lets_a_new_account_join(
     await expect(other.body).to_have_text("Come in")
     assert link.partition("#")[2] not in other.page.url
     await expect(dialog.get_by_label("Members")).to_contain_text("Bob Builder")
-    await other.page.get_by_role("button", name="Share").click()
+    await other.page.get_by_role("button", name="Share", exact=True).click()
     await other.page.get_by_role("button", name="Leave this memory").click()
     await (
         other.page.get_by_role("dialog", name="Leave this memory?")
