@@ -103,7 +103,9 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, settings: Settings) -> AsyncIterator["App"]:
+    async def running(  # noqa: PLR0915 (the one place where all parts meet)
+        cls, settings: Settings
+    ) -> AsyncIterator["App"]:
         """A node whose parts all run, and stop in the reverse order of their start.
 
         Raises:

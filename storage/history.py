@@ -14,6 +14,7 @@ from protocol.records import timestamp
 from protocol.versions import Layers
 from storage.versions import LOCK, WRITTEN, WRITTEN_AT, author, check_names, taken
 
+MAX_LOG_BYTES = 32 << 20  # of a log that is read to tell who wrote what
 _LAST = UUID(int=2**128 - 1)
 
 _VERSIONS = """
@@ -183,8 +184,16 @@ class HistoryRows:
         )
         return [VersionPerson(user_id=row[0], first_name=row[1], last_name=row[2]) for row in rows]
 
+    async def owners(self, memory_id: UUID) -> dict[int, UUID | None]:
+        """Whose each Yjs client is that wrote in the memory's document; None: the server's."""
+        rows = await self._pool.fetch(
+            "SELECT client, account_id FROM document_clients WHERE document_id = $1", memory_id
+        )
+        return {row[0]: row[1] for row in rows}
+
     async def authorship(self, memory_id: UUID) -> tuple[list[Authorship], list[Row]]:
-        """Who wrote which clocks of what is trimmed, and the rows of the log that are not."""
+        """Who wrote which clocks of what is trimmed, and the rows of the log that are not, as many
+        of the oldest as `MAX_LOG_BYTES` allow."""
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -198,10 +207,13 @@ class HistoryRows:
             )
             rows = await connection.fetch(
                 """
-                SELECT log_offset, payload, account_id, device_id, written_at
-                FROM document_updates WHERE document_id = $1 ORDER BY log_offset
+                SELECT log_offset, payload, account_id, device_id, written_at FROM (
+                    SELECT *, sum(length(payload)) OVER (ORDER BY log_offset) AS bytes
+                    FROM document_updates WHERE document_id = $1
+                ) AS weighed WHERE bytes <= $2 ORDER BY log_offset
                 """,
                 memory_id,
+                MAX_LOG_BYTES,
             )
         return [Authorship(*row) for row in kept], [Row(*row) for row in rows]
 

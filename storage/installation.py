@@ -40,7 +40,7 @@ SELECT
     (SELECT coalesce(sum(head), 0)::bigint FROM documents WHERE deleted_at IS NULL) AS updates,
     CASE WHEN (SELECT reltuples FROM pg_class WHERE oid = 'messages'::regclass) > 100000
         THEN (SELECT reltuples::bigint FROM pg_class WHERE oid = 'messages'::regclass)
-        ELSE (SELECT count(*) FROM messages) END AS messages,
+        ELSE (SELECT count(*) FROM messages WHERE deleted_at IS NULL) END AS messages,
     (SELECT count(*) FROM files) AS files,
     (SELECT coalesce(sum(file_size), 0)::bigint FROM (
         SELECT DISTINCT user_id, sha256, file_size FROM files

@@ -12,7 +12,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.records import timestamp
 from protocol.sharing import Invitation, InvitationStatus, ReceivedInvitation, SharedRole
 from storage.memberships import join, locked, promote, share, stand
-from storage.memories import Connection
+from storage.postgres import Connection
 
 MAX_PENDING = 100  # invitations of one memory
 MAX_TOKENS = 16  # of one link: each repetition of its request gets one

@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.memories import PrivacyLevel, Role
 from protocol.records import timestamp
 from protocol.sharing import Member, SharedRole
-from storage.memories import Connection
+from storage.postgres import Connection
 
 MAX_MEMBERS = 100  # of one memory, its owner included
 

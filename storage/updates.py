@@ -96,7 +96,7 @@ UNION ALL (
 """
 
 
-_ROLES = sorted(COMMENTERS)
+_COMMENTING_ROLES = sorted(COMMENTERS)
 _COMMENTERS = """
 SELECT m.memory_id, m.user_id
 FROM unnest($1::uuid[], $2::uuid[]) AS c (memory_id, user_id) JOIN memberships m
@@ -232,7 +232,7 @@ class UpdateLog:
         refused = {(e.document_id, e.author.account_id) for e in entries if e.author.commenting}
         if refused:
             documents, accounts = zip(*refused, strict=True)
-            rows = await connection.fetch(_COMMENTERS, documents, accounts, _ROLES)
+            rows = await connection.fetch(_COMMENTERS, documents, accounts, _COMMENTING_ROLES)
             refused.difference_update((row[0], row[1]) for row in rows)
         closed = {document_id for document_id, _ in refused}
         rest = [entry for entry in entries if entry.document_id not in closed]

@@ -8,7 +8,8 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from math import ceil
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -22,7 +23,8 @@ SHOWN_CHARACTERS = 200  # at either end of a run that is the same; what is betwe
 
 # Comparing takes the product of the lengths: some 100 ms.
 MAX_PRODUCT = 4_000_000_000
-MAX_CHANGES = 10_000  # more are one: making each takes a walk through the document
+PIECE_ITEMS = 32  # on average, of a piece of what is too long to be compared item by item
+MAX_CHANGES = 10_000  # to make each takes a walk through the document
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
@@ -36,9 +38,38 @@ class Change(NamedTuple):
     last: int
 
 
-def changes(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
+def changes(
+    old: Sequence[Hashable], new: Sequence[Hashable], limit: int | None = None
+) -> list[Change]:
     """What makes `new` of `old`, in order. What lies between is equal. Where there is too much to
-    compare, all between the first difference and the last is one change."""
+    compare, what differs is looked for in pieces, and at worst is one change. More than `limit`
+    (by default `MAX_CHANGES`) are made fewer by taking neighbours for one."""
+    start, end, last = _trimmed(old, new)
+    if start == end and start == last:
+        return []
+    whole = [Change(start, end, start, last)]
+    if start in {end, last}:
+        return whole
+    found = _differences(old[start:end], new[start:last]) or _in_pieces(
+        old[start:end], new[start:last]
+    )
+    made = [
+        Change(start + each.start, start + each.end, start + each.first, start + each.last)
+        for each in found
+    ]
+    return _fewer(made, limit or MAX_CHANGES) if made else whole
+
+
+def _fewer(made: Sequence[Change], limit: int) -> list[Change]:
+    size = ceil(len(made) / limit)
+    groups = (made[start : start + size] for start in range(0, len(made), size))
+    return [
+        Change(group[0].start, group[-1].end, group[0].first, group[-1].last) for group in groups
+    ]
+
+
+def _trimmed(old: Sequence[Hashable], new: Sequence[Hashable]) -> tuple[int, int, int]:
+    """Where the two begin to differ, and where, in each, they end to."""
     shorter = min(len(old), len(new))
     start = 0
     while start < shorter and old[start] == new[start]:
@@ -46,32 +77,64 @@ def changes(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
     tail = 0
     while tail < shorter - start and old[-1 - tail] == new[-1 - tail]:
         tail += 1
-    end, last = len(old) - tail, len(new) - tail
-    if start == end and start == last:
+    return start, len(old) - tail, len(new) - tail
+
+
+def _differences(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
+    """The changes, item by item; none if that is too much to compare."""
+    if len(old) * len(new) > MAX_PRODUCT:
         return []
-    whole = [Change(start, end, start, last)]
-    if start in {end, last} or (end - start) * (last - start) > MAX_PRODUCT:
-        return whole
     numbers: dict[Hashable, int] = {}
     found = Levenshtein.opcodes(
-        [numbers.setdefault(item, len(numbers)) for item in old[start:end]],
-        [numbers.setdefault(item, len(numbers)) for item in new[start:last]],
+        [numbers.setdefault(item, len(numbers)) for item in old],
+        [numbers.setdefault(item, len(numbers)) for item in new],
     )
     made: list[Change] = []
     for code in found:
         if code.tag == "equal":
             continue
-        change = Change(
-            start + code.src_start,
-            start + code.src_end,
-            start + code.dest_start,
-            start + code.dest_end,
-        )
+        change = Change(code.src_start, code.src_end, code.dest_start, code.dest_end)
         if made and made[-1].end == change.start and made[-1].last == change.first:
             change = Change(made[-1].start, change.end, made[-1].first, change.last)
             made.pop()
         made.append(change)
-    return made if len(made) <= MAX_CHANGES else whole
+    return made
+
+
+def _in_pieces(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
+    """The changes, by pieces first and then within those that differ."""
+    before, after = _pieces(old), _pieces(new)
+    old_ends = [0, *accumulate(map(len, before))]
+    new_ends = [0, *accumulate(map(len, after))]
+    made = []
+    for change in _differences(before, after):
+        start, first = old_ends[change.start], new_ends[change.first]
+        here, there = old[start : old_ends[change.end]], new[first : new_ends[change.last]]
+        skip, end, last = _trimmed(here, there)
+        within = _differences(here[skip:end], there[skip:last]) or [
+            Change(0, end - skip, 0, last - skip)
+        ]
+        made += [
+            Change(
+                start + skip + each.start,
+                start + skip + each.end,
+                first + skip + each.first,
+                first + skip + each.last,
+            )
+            for each in within
+        ]
+    return made
+
+
+def _pieces(items: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
+    """The items in pieces whose bounds follow from what is in them, so that what is the same in two
+    sequences is in the same pieces."""
+    bounds = [0]
+    bounds += (
+        place for place, pair in enumerate(pairwise(items), 1) if not hash(pair) % PIECE_ITEMS
+    )
+    bounds.append(len(items))
+    return [tuple(items[start:end]) for start, end in pairwise(bounds)]
 
 
 def words(text: str) -> list[str]:

@@ -214,12 +214,12 @@ def _message(message_id: UUID, value: Any) -> Message | None:
         is_ai_generated=fields.get("isAiGenerated") is True,
         status=_string(fields.get("status"), 20) or "sent",
         created_at=_moment(fields.get("createdAt")),
-        client=_first_client(value),
+        client=first_client(value),
     )
     return msgspec.structs.replace(row, digest=_digest(row))
 
 
-def _first_client(message: Any) -> int | None:
+def first_client(message: Any) -> int | None:
     """The Yjs client that put the message's text there; None if that is no Y.Text."""
     body = message["body"] if isinstance(message, Map) else None
     if not isinstance(body, Text):

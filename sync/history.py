@@ -2,7 +2,7 @@
 
 import secrets
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -27,7 +27,7 @@ from protocol.history import (
     VersionPage,
     VersionPerson,
 )
-from protocol.log import WRITERS, Authorship, Projection, Row
+from protocol.log import WRITERS, Authorship, Message, Projection, Row
 from protocol.memories import Memory, OneMemory, Role
 from protocol.records import timestamp
 from protocol.versions import Layers
@@ -61,6 +61,8 @@ class HistoryStore(Protocol):
     async def layers(self, memory_id: UUID, version_id: UUID) -> Layers: ...
 
     async def people(self, accounts: Iterable[UUID]) -> list[VersionPerson]: ...
+
+    async def owners(self, memory_id: UUID) -> dict[int, UUID | None]: ...
 
     async def authorship(self, memory_id: UUID) -> tuple[Sequence[Authorship], Sequence[Row]]: ...
 
@@ -117,9 +119,10 @@ class History:
         await self._store.role(memory_id, caller.author.account_id)
         version = await self._store.get(memory_id, request.version_id)
         layers = await self._store.layers(memory_id, request.version_id)
+        owners = await self._store.owners(memory_id)
         if request.compare_to is None:
             content = await self._workers.run(view, layers)
-            return VersionContent(version=version, memory=_past(content))
+            return VersionContent(version=version, memory=_past(content, owners))
         name, is_newer, other = await self._other(version, memory_id, request.compare_to)
         kept, rows = await self._store.authorship(memory_id)
         seen = await self._workers.run(
@@ -128,7 +131,7 @@ class History:
         older, newer = (str(version.id), name) if is_newer else (name, str(version.id))
         return VersionContent(
             version=version,
-            memory=_past(seen.content),
+            memory=_past(seen.content, owners),
             diff=Comparison(older=older, newer=newer, fields=seen.fields, truncated=seen.truncated),
         )
 
@@ -187,9 +190,10 @@ class History:
             )
         if kept is None or kept.restored_id is None:
             layers = await self._store.layers(memory_id, request.version_id)
+            owners = await self._store.owners(memory_id)
 
             async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-                made = await self._workers.run(restore, updates, layers, self._client_id)
+                made = await self._workers.run(restore, updates, layers, self._client_id, owners)
                 if made[0] is not None or (request.id and kept is None):
                     # Before the restore is committed, and of all that it may undo. One that is
                     # there already is of a try that did not come to its end.
@@ -275,7 +279,7 @@ def _check_name(name: str | None) -> None:
         raise MemoError(ErrorCode.INVALID_REQUEST, f"name: {problem}", details={"name": problem})
 
 
-def _past(content: Projection) -> PastMemory:
+def _past(content: Projection, owners: Mapping[int, UUID | None]) -> PastMemory:
     return PastMemory(
         title=content.title,
         description=content.description,
@@ -287,7 +291,7 @@ def _past(content: Projection) -> PastMemory:
                 id=message.id,
                 content=message.content,
                 message_type=message.message_type,
-                user_id=message.user_id,
+                user_id=_author(message, owners),
                 parent_message_id=message.parent_message_id,
                 metadata=message.metadata,
                 attachments=message.attachments,
@@ -298,3 +302,11 @@ def _past(content: Projection) -> PastMemory:
             for message in content.messages
         ],
     )
+
+
+def _author(message: Message, owners: Mapping[int, UUID | None]) -> UUID | None:
+    """Who wrote a message: whoever's the Yjs client is. What the document says is believed of the
+    server's own."""
+    if message.client is None or message.client not in owners:
+        return None
+    return owners[message.client] or message.user_id

@@ -16,6 +16,9 @@ from sync.comparison import changes, words
 # What readers do to a message; going back to what it said does not undo it.
 _READERS = frozenset(("reactions", "status"))
 
+# Changes of one text times its bytes, as each change walks through the text: some seconds.
+MAX_WALKS = 4_000_000_000
+
 Markup = XmlElement | XmlText | XmlFragment
 
 
@@ -89,7 +92,8 @@ def _revert_text(text: Text | XmlText, was: Text | XmlText) -> None:
     old, new = _pieces(text), _pieces(was)
     at = _length(old)
     end = len(old)
-    for change in reversed(changes(old, new)):
+    limit = max(MAX_WALKS // max(at, 1), 1)
+    for change in reversed(changes(old, new, limit)):
         at -= _length(old[change.start : end])
         end = change.start
         removed = _length(old[change.start : change.end])

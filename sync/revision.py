@@ -1,20 +1,20 @@
 """Versions of a document: the heavy work on them. Every function runs in a worker process."""
 
 import zlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from msgspec.structs import replace
+from pycrdt import Doc, Map
 
 from protocol.history import FieldDiff
 from protocol.log import Authorship, Projection, Row
 from protocol.versions import Base, Folded, Layers
 from sync.authorship import TooMuch, blame
 from sync.comparison import attributed, compare
-from sync.document import load, project
+from sync.document import first_client, load, project, rewritten
 from sync.reversion import revert
-from sync.update import scan
 
 EXCERPT_CHARACTERS = 140
 
@@ -95,21 +95,31 @@ def _writers(
 
 
 def restore(
-    updates: Sequence[bytes], layers: Layers, client_id: int
+    updates: Sequence[bytes],
+    layers: Layers,
+    client_id: int,
+    owners: Mapping[int, UUID | None],
 ) -> tuple[bytes | None, Projection]:
     """The update, written as `client_id`, that makes of the document of `updates` what a version
-    was, and the rows that follow. The update is None when the document is so already.
-
-    Raises:
-        MalformedUpdate: it would hold what is not safe to store.
-    """
-    doc = load(updates, client_id)
+    was, and the rows that follow: see `rewritten`. `owners` says whose the Yjs clients are."""
     was = load(unfold(layers))
-    made: list[bytes] = []
-    subscription = doc.observe(lambda event: made.append(event.update))
-    with doc.transaction():
+
+    def write(doc: Doc[Any]) -> None:
+        messages = doc.get("messages", type=Map)
+        there = set(messages.keys())
         revert(doc, was)
-    doc.unobserve(subscription)
-    for update in made:
-        scan(update)
-    return (made[0] if made else None), project([*updates, *made])
+        for key in sorted(set(messages.keys()) - there):
+            _sign(messages[key], was.get("messages", type=Map)[key], owners)
+
+    return rewritten(updates, write, client_id)
+
+
+def _sign(message: Map[Any], was: Map[Any], owners: Mapping[int, UUID | None]) -> None:
+    """Have a message that comes back name who wrote it, whatever name it bore: what the server
+    writes is believed."""
+    client = first_client(was) if "body" in was else None
+    author = owners.get(client) if client is not None else None
+    if author is not None:
+        message["userId"] = str(author)
+    elif client not in owners and "userId" in message:
+        del message["userId"]

@@ -193,10 +193,8 @@ class Bodies:
         if kind.pattern is not None:
             fitting = [each for each in WORDS if re.search(kind.pattern, each)]
             return self._random.choice(fitting)
-        if self._random.random() < 0.3:
-            text = self._random.choice(MOMENTS)
-        else:
-            text = self._text()
+        timely = self._random.random() < 0.3
+        text = self._random.choice(MOMENTS) if timely else self._text()
         low, high = kind.min_length or 0, kind.max_length or 5000
         if self._random.random() < RARELY:
             text = (text or "x") * high

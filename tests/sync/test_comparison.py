@@ -47,15 +47,40 @@ def test_two_changes_far_apart_stay_two() -> None:
     assert [old[c.start : c.end] for c in changes(old, new)] == [["quick"], ["lazy"]]
 
 
-def test_what_is_too_much_to_compare_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_to_compare_by_items_is_compared_by_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sync.comparison.MAX_PRODUCT", 1_000_000)
+    chance = random.Random(8)
+    old = [chance.randrange(10_000) for _ in range(20_000)]
+    new = list(old)
+    for _ in range(10):
+        new[chance.randrange(len(new))] = -1
+        del new[chance.randrange(len(new))]
+        new.insert(chance.randrange(len(new)), -2)
+    assert applied(old, new) == new
+    assert 10 < len(changes(old, new)) <= 30
+    assert sum(change.end - change.start for change in changes(old, new)) < 100
+    other = [chance.randrange(10_000) for _ in range(20_000)]
+    assert applied(old, other) == other
+
+
+def test_what_is_too_much_even_in_pieces_is_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync.comparison.MAX_PRODUCT", 3)
     assert len(changes([1, 2, 3, 4, 5], [1, 9, 3, 8, 5])) == 1
     assert applied([1, 2, 3, 4, 5], [1, 9, 3, 8, 5]) == [1, 9, 3, 8, 5]
 
 
-def test_more_changes_than_are_worth_it_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.comparison.MAX_CHANGES", 1)
-    assert len(changes([1, 2, 3, 4, 5], [1, 9, 3, 8, 5])) == 1
+def test_of_more_changes_than_are_worth_it_neighbours_are_one() -> None:
+    old, new = list(range(40)), [-item if item % 4 == 2 else item for item in range(40)]
+    assert len(changes(old, new)) == 10
+    assert [(c.start, c.end) for c in changes(old, new, limit=4)] == [
+        (2, 11),
+        (14, 23),
+        (26, 35),
+        (38, 39),
+    ]
+    assert len(changes(old, new, limit=1)) == 1
 
 
 def test_words_lose_nothing() -> None:

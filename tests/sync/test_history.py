@@ -35,7 +35,7 @@ from sync.memories import Memories
 from sync.projection import Projector
 from sync.versions import DAY, Versions
 from tests.rows import add_member, add_person
-from tests.sync.doubles import Device, Gate, Node, outage, running
+from tests.sync.doubles import Device, Gate, Node, outage, running, sharing_of
 
 
 class Caller:
@@ -64,7 +64,8 @@ class Stage:
             tasks=node.tasks,
             retention_seconds=90 * DAY,
         )
-        self.memories = Memories(rows, node.hub, projector, node.workers, notices)
+        sharing = sharing_of(node, pool, notices)
+        self.memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
         self.history = History(
             self.rows,
             self.versions,
@@ -286,6 +287,33 @@ async def test_deleted_messages_come_back_and_new_ones_stay(stage: Stage, ada: C
     rows = await stage.pool.fetch("SELECT id, content FROM messages WHERE memory_id = $1", memory)
     said = {str(row["id"]): row["content"] for row in rows}
     assert said == dict(zip(ids, ("deleted", "as it was", "since"), strict=True))
+
+
+async def test_nobody_is_made_to_have_said_something_by_a_restore(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    bob = Caller(await add_person(pool))
+    memory, message = await stage.create(ada), str(uuid4())
+    await add_member(pool, memory, bob.author, "editor")
+    device = Device(bob.author)
+    await device.open(stage.node.hub, memory)
+    device.content()
+
+    async def write(change: Any) -> None:
+        before = device.doc.get_state()
+        change(device.doc.get("messages", type=Map))
+        await device.ack(device.submit(device.doc.get_update(before)))
+
+    forged = {"body": Text("I owe you"), "userId": str(ada.author.account_id)}
+    await write(lambda messages: messages.__setitem__(message, Map(forged)))
+    version = await stage.save(bob, memory)
+    answer = await stage.history.get(ada, GetVersion(memory_id=memory, version_id=version))
+    assert answer.memory.messages[0].user_id == bob.author.account_id
+    await write(lambda messages: messages.__delitem__(message))
+    await stage.restore(bob, memory, version)
+    row = await pool.fetchrow("SELECT user_id, content FROM messages WHERE memory_id = $1", memory)
+    assert row is not None
+    assert tuple(row) == (bob.author.account_id, "I owe you")
 
 
 async def test_a_restore_works_after_the_rows_of_the_log_are_gone(

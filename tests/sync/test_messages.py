@@ -37,7 +37,7 @@ from sync.room import Room
 from tests.rows import add_member, add_person
 from tests.storage.test_messages import add_file
 from tests.sync.cluster import Network
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running
+from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
 
 
 class Caller:
@@ -59,7 +59,8 @@ class Stage:
         self.node = node
         self.pool = pool
         self.projector = projector
-        self.memories = Memories(rows, node.hub, projector, node.workers, notices)
+        sharing = sharing_of(node, pool, notices)
+        self.memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
         self.messages = Messages(
             MessageRows(pool),
             node.log,
