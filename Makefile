@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEB := server/web
 CLIENT := protocol/javascript
+OPENID := tests/openid
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error >/dev/null
 
 WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
@@ -19,11 +20,11 @@ help: ## Show this list
 run: .venv/run.stamp console ## Set up what is needed and serve on http://127.0.0.1:8000
 	@$(BIN)/memo serve
 
-setup: .venv/dev.stamp $(CLIENT)/node_modules/.stamp console ## Install everything for development
+setup: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(OPENID)/node_modules/.stamp console ## Install everything for development
 
 test: test-python test-javascript ## Run all tests
 
-test-python: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(WEB)/dist/.stamp
+test-python: .venv/dev.stamp $(CLIENT)/node_modules/.stamp $(OPENID)/node_modules/.stamp $(WEB)/dist/.stamp
 	@echo "Running the Python and browser tests..."
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
@@ -63,7 +64,7 @@ load: .venv/load.stamp ## Put a server under the load of many people (PROFILE=sm
 
 clean: ## Remove everything that was installed or built; your data stays
 	rm -rf .venv build *.egg-info $(WEB)/node_modules $(WEB)/dist $(CLIENT)/node_modules $(CLIENT)/dist
-	rm -rf bench/peers/node_modules bench/peers/.venv
+	rm -rf bench/peers/node_modules bench/peers/.venv $(OPENID)/node_modules
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -107,6 +108,12 @@ $(CLIENT)/node_modules/.stamp: $(CLIENT)/package.json $(CLIENT)/package-lock.jso
 	@$(NODE_20) || { echo "$(NODE_IS_MISSING)."; exit 1; }
 	@echo "Installing the packages of the JavaScript client..."
 	@cd $(CLIENT) && $(NPM_CI)
+	@touch $@
+
+$(OPENID)/node_modules/.stamp: $(OPENID)/package.json $(OPENID)/package-lock.json
+	@$(NODE_20) || { echo "$(NODE_IS_MISSING)."; exit 1; }
+	@echo "Installing the OpenID provider of the tests..."
+	@cd $(OPENID) && $(NPM_CI)
 	@touch $@
 
 $(WEB)/node_modules/.stamp: $(WEB)/package.json $(WEB)/package-lock.json

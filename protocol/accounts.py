@@ -12,6 +12,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=255)]
 Username = Annotated[str, msgspec.Meta(min_length=3, max_length=30, pattern="^[A-Za-z0-9]+$")]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+TwoFactorCode = Annotated[str, msgspec.Meta(min_length=6, max_length=40)]
 
 
 class User(Body, frozen=True):
@@ -47,11 +48,14 @@ class Register(Body, frozen=True):
 
 
 class Login(Body, frozen=True):
-    """A session lasts 7 days from its last refresh, with `remember_me` 30 days."""
+    """A session lasts 7 days from its last refresh, with `remember_me` 30 days. An account with
+    two-factor on refuses with `two_factor_required` once the password is right: send the same with
+    `code`, from the authenticator or a recovery code."""
 
     email: Email
     password: Password
     remember_me: bool = False
+    code: TwoFactorCode | None = None
 
 
 class Refresh(Body, frozen=True):

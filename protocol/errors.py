@@ -29,6 +29,12 @@ class ErrorCode(Enum):
     UNKNOWN_OPERATION = "unknown_operation", 404, False, "No operation has this name."
     UNAUTHORIZED = "unauthorized", 401, False, "The token is missing or not valid here."
     INVALID_CREDENTIALS = "invalid_credentials", 401, False, "E-mail or password is wrong."
+    TWO_FACTOR_REQUIRED = (
+        "two_factor_required",
+        401,
+        False,
+        "The first factor is right; send it again with a code of the second.",
+    )
     TOKEN_EXPIRED = "token_expired", 401, False, "The token has expired; refresh it."
     SESSION_ENDED = "session_ended", 401, False, "The session was ended; sign in again."
     ACCOUNT_DISABLED = "account_disabled", 403, False, "The account has been disabled."
@@ -47,9 +53,10 @@ class ErrorCode(Enum):
         False,
         "The message or value is larger than allowed, or there are as many as there may be.",
     )
+    QUOTA_EXCEEDED = "quota_exceeded", 413, False, "The account's files take all it may store."
     RATE_LIMITED = "rate_limited", 429, True, "Too many calls; wait for `retryAfter` seconds."
     BUSY = "busy", 503, True, "Too much is in flight on this connection or server."
-    UNAVAILABLE = "unavailable", 503, True, "The database cannot be reached right now."
+    UNAVAILABLE = "unavailable", 503, True, "The database, or a provider, cannot be reached."
     TIMEOUT = "timeout", 504, True, "The work did not finish in time."
     CANCELLED = "cancelled", 499, False, "The client cancelled the request."
     INTERNAL = "internal", 500, True, "The server failed; the request id finds it in the log."

@@ -15,9 +15,12 @@ from protocol import (
     categories,
     documents,
     feed,
+    files,
     history,
+    identity,
     memories,
     messages,
+    search,
     sessions,
     sharing,
     trash,
@@ -171,6 +174,13 @@ CATEGORIES_DELETE = Operation(
     categories.DeletedCategory,
     Permission.WRITE_MEMORIES,
     "Delete a category. The memories in it stay, without one.",
+)
+SEARCH_QUERY = Operation(
+    "search.query",
+    search.SearchQuery,
+    search.SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
 )
 HISTORY_LIST = Operation(
     "history.list",
@@ -334,6 +344,48 @@ SHARING_TRANSFER = Operation(
     Permission.WRITE_MEMORIES,
     "Make another member the owner, and the owner an editor.",
 )
+FILES_LIST = Operation(
+    "files.list",
+    files.ListFiles,
+    files.FilePage,
+    Permission.READ_MEMORIES,
+    "The account's files, or those of one memory.",
+)
+FILES_GET = Operation(
+    "files.get",
+    files.GetFile,
+    files.OneFile,
+    Permission.READ_MEMORIES,
+    "What is known of one file.",
+)
+FILES_UPDATE = Operation(
+    "files.update",
+    files.UpdateFile,
+    files.OneFile,
+    Permission.WRITE_MEMORIES,
+    "Rename a file of the account's own, or put it in another memory or in none.",
+)
+FILES_DELETE = Operation(
+    "files.delete",
+    files.DeleteFile,
+    files.DeletedFile,
+    Permission.DELETE_MEMORIES,
+    "Delete a file of the account's own. Harmless twice.",
+)
+FILES_URL = Operation(
+    "files.url",
+    files.CreateFileUrl,
+    files.FileUrl,
+    Permission.READ_MEMORIES,
+    "An address that shows the file without a token, for an hour.",
+)
+FILES_USAGE = Operation(
+    "files.usage",
+    Empty,
+    files.FileUsage,
+    Permission.READ_MEMORIES,
+    "How much the account's files take, and how much they may.",
+)
 SESSION_RENEW = Operation(
     "session.renew",
     accounts.RenewSession,
@@ -405,6 +457,71 @@ ADMIN_STATS = Operation(
     "How much there is on this installation.",
 )
 
+ACCOUNT_SEND_VERIFICATION = Operation(
+    "account.sendVerification",
+    Empty,
+    Empty,
+    None,
+    "Send the message with the link that proves the e-mail address again; at most once a minute.",
+)
+ACCOUNT_CHANGE_PASSWORD = Operation(
+    "account.changePassword",
+    identity.ChangePassword,
+    Empty,
+    None,
+    "Change the password. All other sessions of the account end.",
+)
+ACCOUNT_CHANGE_EMAIL = Operation(
+    "account.changeEmail",
+    identity.ChangeEmail,
+    Empty,
+    None,
+    "Send a link to a new e-mail address, which becomes the account's when the link is followed.",
+)
+ACCOUNT_ENABLE_TWO_FACTOR = Operation(
+    "account.enableTwoFactor",
+    identity.EnableTwoFactor,
+    identity.TwoFactorSecret,
+    None,
+    "A new secret for an authenticator. It is asked for once `account.confirmTwoFactor` has seen"
+    " a code of it.",
+)
+ACCOUNT_CONFIRM_TWO_FACTOR = Operation(
+    "account.confirmTwoFactor",
+    identity.ConfirmTwoFactor,
+    identity.RecoveryCodes,
+    None,
+    "Turn two-factor on: from now on signing in asks for a code.",
+)
+ACCOUNT_DISABLE_TWO_FACTOR = Operation(
+    "account.disableTwoFactor",
+    identity.DisableTwoFactor,
+    Empty,
+    None,
+    "Turn two-factor off.",
+)
+ACCOUNT_IDENTITIES = Operation(
+    "account.identities",
+    Empty,
+    identity.Identities,
+    None,
+    "The ways into the account: providers, password, two-factor.",
+)
+ACCOUNT_LINK = Operation(
+    "account.link",
+    identity.LinkIdentity,
+    identity.Identities,
+    None,
+    "Link a provider to the account, to sign in with from now on.",
+)
+ACCOUNT_UNLINK = Operation(
+    "account.unlink",
+    identity.UnlinkIdentity,
+    identity.Identities,
+    None,
+    "Take a provider away again. The last way into the account stays.",
+)
+
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
     DOCUMENTS_CLOSE,
@@ -415,6 +532,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    FILES_LIST,
+    FILES_GET,
+    FILES_UPDATE,
+    FILES_DELETE,
+    FILES_URL,
+    FILES_USAGE,
     MESSAGES_LIST,
     MESSAGES_CREATE,
     MESSAGES_UPDATE,
@@ -435,6 +558,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     CATEGORIES_UPDATE,
     CATEGORIES_REORDER,
     CATEGORIES_DELETE,
+    SEARCH_QUERY,
     SHARING_MEMBERS,
     SHARING_INVITE,
     SHARING_LINK,
@@ -448,6 +572,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     SHARING_TRANSFER,
     SESSION_RENEW,
     ACCOUNT_ME,
+    ACCOUNT_SEND_VERIFICATION,
+    ACCOUNT_CHANGE_PASSWORD,
+    ACCOUNT_CHANGE_EMAIL,
+    ACCOUNT_ENABLE_TWO_FACTOR,
+    ACCOUNT_CONFIRM_TWO_FACTOR,
+    ACCOUNT_DISABLE_TWO_FACTOR,
+    ACCOUNT_IDENTITIES,
+    ACCOUNT_LINK,
+    ACCOUNT_UNLINK,
     ACCOUNT_UPDATE,
     SESSIONS_LIST,
     SESSIONS_END,

@@ -3,13 +3,15 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+import asyncpg
+import httpx
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -21,8 +23,9 @@ from starlette.types import ASGIApp
 
 from protocol import operations
 from protocol.errors import ErrorCode, MemoError
+from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, limits, reference, rest, security
+from server import console, filing, limits, links, reference, rest, security
 from server.admin import Admin
 from server.auth import Auth, normalize_email
 from server.config import Features, Settings
@@ -30,20 +33,31 @@ from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
+from server.files import Files
+from server.guard import Guard
 from server.health import Health
 from server.http import HTTP
+from server.identity import Identity
 from server.limits import Limiter, Lockout
 from server.listeners import BACKLOG, bind
+from server.mail.post import Post
+from server.mail.transport import Transport, transport
 from server.metrics import HTTPMetrics, Metrics
+from server.oauth import OAuth
 from server.observer import MetricsObserver
+from server.openid import OpenIdProvider
 from server.passwords import Passwords
 from server.profile import Profile
+from server.providers import providers, site
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
 from server.signals import handled
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
+from server.twofactor import TwoFactor
+from server.vault import Vault
+from server.verification import Verification
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
@@ -52,19 +66,26 @@ from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
+from storage.guesses import Guesses
 from storage.history import HistoryRows
+from storage.identities import Attempts, Identities
 from storage.installation import Installation
 from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
+from storage.mail import OutgoingMail
 from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.search import SearchRows
 from storage.sessions import SessionRows
+from storage.texts import TextRows
 from storage.trash import TrashRows
+from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
+from storage.verification import EmailTokens
 from storage.versions import VersionRows
 from sync.access import Access
 from sync.broker import LocalBroker
@@ -74,10 +95,12 @@ from sync.compaction import Compactor
 from sync.feed import Feed, Notices
 from sync.history import History
 from sync.hub import Hub
+from sync.indexing import Indexer
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.messages import Messages
 from sync.projection import Projector
+from sync.search import Search
 from sync.sharing import Sharing
 from sync.tasks import Tasks
 from sync.trash import Trash
@@ -114,6 +137,7 @@ class App:
         """
         # First of all: a key that cannot be used should not leave a new database behind.
         given_key = read_key(settings.jwt_private_key) if settings.jwt_private_key else None
+        given_providers = providers(settings)
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(address(settings))
             pool = await stack.enter_async_context(pooled(url, kept=KEPT_CONNECTIONS))
@@ -137,12 +161,19 @@ class App:
             limiter = await stack.enter_async_context(_limiter(settings, metrics))
             notices = Notices(broker)
 
-            async def end_session(session_id: UUID) -> None:
-                notices.session_ended(session_id)
-
             accounts = Accounts(pool)
-            auth = Auth(accounts, tokens, passwords, end_session)
-
+            http = await stack.enter_async_context(httpx.AsyncClient())
+            auth, identity, post = _door(
+                settings,
+                pool=pool,
+                accounts=accounts,
+                tokens=tokens,
+                passwords=passwords,
+                known=given_providers(http),
+                transport=transport(settings, http),
+                metrics=metrics,
+                notices=notices,
+            )
             memory_rows = MemoryRows(pool, settings.trash_retention_seconds)
             feed = feed_rows.Feed(pool)
             kept = await stack.enter_async_context(CommitConnection(commits))
@@ -150,6 +181,7 @@ class App:
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
+            indexer = Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks)
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
             versions = Versions(
                 log,
@@ -181,13 +213,14 @@ class App:
             stack.callback(access.stop)
             sharing = Sharing(
                 Memberships(pool),
-                Invitations(pool, verified_only=False),
+                Invitations(pool, verified_only=settings.sends_mail),
                 memory_rows,
                 access,
                 notices,
                 observer=observer,
                 url=settings.url,
                 normalize=normalize_email,
+                mailer=post,
             )
             memories = Memories(memory_rows, hub, projector, workers, notices, privacy=sharing)
             trash = Trash(
@@ -203,6 +236,10 @@ class App:
                 tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
             )
 
+            store = await stack.enter_async_context(
+                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+            )
+
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
@@ -213,6 +250,7 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                search=Search(SearchRows(pool, memory_rows)),
                 messages=Messages(
                     MessageRows(pool),
                     log,
@@ -227,9 +265,11 @@ class App:
                 categories=Categories(CategoryRows(pool), notices),
                 sharing=sharing,
                 feed=Feed(feed),
+                files=store.files,
                 sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
+                identity=identity,
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -239,23 +279,35 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            for part in (projector, compactor, trash, versions):
+            for part in (projector, indexer, compactor, trash, versions):
                 part.start()
-            for lasting in (sockets, roster, access, watch):
+            for lasting in (sockets, roster, access, watch, post):
                 tasks.start(lasting.run())
             await claim.follow(roster.hear)
 
             routes: list[BaseRoute] = [
                 *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
+                *store.routes,
+                *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
                 *reference.routes(),
+                *links.routes(),
                 *console.routes(CONSOLE),
                 Route("/ws", _upgrade_required),
                 Route("/yjs/{memory_id}", _upgrade_required),
             ]
             guarded = limits.guarded(routes, limiter, tokens)
             yield cls(_asgi(settings, metrics, sockets, guarded), auth)
+
+
+def _session_ender(notices: Notices) -> Callable[[UUID], Awaitable[None]]:
+    """What tells every node that a session has ended."""
+
+    async def end_session(session_id: UUID) -> None:
+        notices.session_ended(session_id)
+
+    return end_session
 
 
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
@@ -267,12 +319,81 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
     metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
 
 
+class _Door(NamedTuple):
+    """What lets people in."""
+
+    auth: Auth
+    identity: Identity
+    post: Post
+
+
+def _door(
+    settings: Settings,
+    *,
+    pool: asyncpg.Pool,
+    accounts: Accounts,
+    tokens: Tokens,
+    passwords: Passwords,
+    known: Mapping[Provider, OpenIdProvider],
+    transport: Transport,
+    metrics: Metrics,
+    notices: Notices,
+) -> _Door:
+    session_ended = _session_ender(notices)
+    vault = Vault(settings.encryption_keys)
+    if not vault.encrypts:
+        logger.info("ENCRYPTION_KEY is not set: secrets of two-factor are kept unencrypted")
+    guesses, email_tokens, identities = Guesses(pool), EmailTokens(pool), Identities(pool, accounts)
+    guard = Guard(email_tokens, passwords, guesses)
+    post = Post(OutgoingMail(pool), email_tokens, vault, transport, metrics, url=settings.url)
+    verification = Verification(
+        accounts,
+        email_tokens,
+        passwords=passwords,
+        guard=guard,
+        post=post,
+        session_ended=session_ended,
+        account_changed=notices.account_changed,
+    )
+    two_factor = TwoFactor(SecondFactors(pool), guesses, vault)
+    auth = Auth(
+        accounts,
+        tokens,
+        passwords,
+        session_ended,
+        registered=verification.registered,
+        second_factor=two_factor.check,
+    )
+    oauth = OAuth(
+        known,
+        site(settings),
+        attempts=Attempts(pool),
+        identities=identities,
+        accounts=accounts,
+        auth=auth,
+        two_factor=two_factor,
+        post=post,
+    )
+    identity = Identity(
+        verification=verification,
+        two_factor=two_factor,
+        oauth=oauth,
+        guard=guard,
+        accounts=accounts,
+        identities=identities,
+        tokens=email_tokens,
+        post=post,
+    )
+    return _Door(auth, identity, post)
+
+
 def _dispatcher(
     metrics: Metrics,
     limiter: Limiter,
     *,
     documents: Documents,
     memories: Memories,
+    search: Search,
     messages: Messages,
     history: History,
     trash: Trash,
@@ -280,9 +401,11 @@ def _dispatcher(
     categories: Categories,
     sharing: Sharing,
     feed: Feed,
+    files: Files,
     sessions: Sessions,
     profile: Profile,
     admin: Admin,
+    identity: Identity,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -295,6 +418,13 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SEARCH_QUERY, search.query),
+        Binding(operations.FILES_LIST, files.list),
+        Binding(operations.FILES_GET, files.get),
+        Binding(operations.FILES_UPDATE, files.update),
+        Binding(operations.FILES_DELETE, files.delete),
+        Binding(operations.FILES_URL, files.url),
+        Binding(operations.FILES_USAGE, files.usage),
         Binding(operations.MESSAGES_LIST, messages.list),
         Binding(operations.MESSAGES_CREATE, messages.create),
         Binding(operations.MESSAGES_UPDATE, messages.update),
@@ -328,6 +458,15 @@ def _dispatcher(
         Binding(operations.SHARING_TRANSFER, sharing.transfer),
         Binding(operations.SESSION_RENEW, sessions.renew),
         Binding(operations.ACCOUNT_ME, sessions.me),
+        Binding(operations.ACCOUNT_SEND_VERIFICATION, identity.send_verification),
+        Binding(operations.ACCOUNT_CHANGE_PASSWORD, identity.change_password),
+        Binding(operations.ACCOUNT_CHANGE_EMAIL, identity.change_email),
+        Binding(operations.ACCOUNT_ENABLE_TWO_FACTOR, identity.enable_two_factor),
+        Binding(operations.ACCOUNT_CONFIRM_TWO_FACTOR, identity.confirm_two_factor),
+        Binding(operations.ACCOUNT_DISABLE_TWO_FACTOR, identity.disable_two_factor),
+        Binding(operations.ACCOUNT_IDENTITIES, identity.identities),
+        Binding(operations.ACCOUNT_LINK, identity.link),
+        Binding(operations.ACCOUNT_UNLINK, identity.unlink),
         Binding(operations.ACCOUNT_UPDATE, profile.update),
         Binding(operations.SESSIONS_LIST, sessions.list),
         Binding(operations.SESSIONS_END, sessions.end),

@@ -34,7 +34,9 @@ _MAX_USER_AGENT = 400
 
 class Auth:
     """Who may come in. `session_ended` is told of every session that ends, after the commit, so
-    that its connections can be closed; it deals with its own failures."""
+    that its connections can be closed; it deals with its own failures. `registered` is told of
+    every account that somebody registers. `second_factor` is asked for with the account and the
+    code of a sign-in, once the password was right, and raises to refuse it."""
 
     def __init__(
         self,
@@ -42,7 +44,12 @@ class Auth:
         tokens: Tokens,
         passwords: Passwords,
         session_ended: Callable[[UUID], Awaitable[None]],
+        *,
+        registered: Callable[[User], Awaitable[None]] | None = None,
+        second_factor: Callable[[UUID, str | None], Awaitable[None]] | None = None,
     ) -> None:
+        self._registered = registered
+        self._second_factor = second_factor
         self._accounts = accounts
         self._tokens = tokens
         self._passwords = passwords
@@ -58,6 +65,8 @@ class Auth:
                 or `username`, `busy`.
         """
         user = await self.create_user(request)
+        if self._registered is not None:
+            await self._registered(user)
         return await self._sign_in(user.id, address, user_agent)
 
     async def login(
@@ -68,7 +77,8 @@ class Auth:
         Raises:
             MemoError: `invalid_credentials`, in the same words and after the same work whether
                 the address is unknown or the password wrong; `account_disabled` only to who
-                knows the password; `busy`.
+                knows the password, and so are `two_factor_required` and what is wrong with
+                the code; `busy`.
         """
         email = normalize_email(request.email)
         known = await self._accounts.credentials(email) if email else None
@@ -77,8 +87,18 @@ class Auth:
             raise MemoError(ErrorCode.INVALID_CREDENTIALS)
         if self._passwords.outdated(kept):
             await self._renew_hash(known.user_id, kept, request.password)
+        if self._second_factor is not None:
+            await self._second_factor(known.user_id, request.code)
         lifetime = REMEMBERED_LIFETIME if request.remember_me else REFRESH_LIFETIME
         return await self._sign_in(known.user_id, address, user_agent, lifetime)
+
+    async def sign_in(self, user_id: UUID, address: str | None, user_agent: str | None) -> SignedIn:
+        """A new session for whom somebody else has made sure of.
+
+        Raises:
+            MemoError: `account_disabled`.
+        """
+        return await self._sign_in(user_id, address, user_agent)
 
     async def refresh(self, refresh_token: str) -> Refreshed:
         """New tokens of the same session. The refresh token handed in is spent.

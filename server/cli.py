@@ -32,6 +32,8 @@ from storage.archive import BackupError
 from storage.keys import SigningKeys
 from storage.postgres import DatabaseUnavailable, SchemaError, migrate
 from storage.redis import RedisUnusable
+from storage.twofactor import SecondFactors
+from storage.verification import EmailTokens
 
 USAGE = 2  # the exit code for what was asked wrongly, the environment included
 FAILURE = 1
@@ -140,6 +142,11 @@ def _add_user_commands(parser: argparse.ArgumentParser) -> None:
     for name, command, summary in (
         ("disable", _disable_user, "Close an account to its owner, and end its sessions."),
         ("enable", _enable_user, "Open an account again."),
+        (
+            "two-factor-off",
+            _turn_two_factor_off,
+            "Have an account ask for no codes any more, whose owner has lost theirs.",
+        ),
     ):
         made = commands.add_parser(name, help=summary, description=summary)
         made.set_defaults(command=command)
@@ -317,6 +324,17 @@ async def _set_role(settings: Settings, options: argparse.Namespace) -> int:
     async with _desk(settings) as desk:
         user = await desk.auth.set_role(options.email, options.role)
     print(f"{user.email} is now: {user.role}")
+    return 0
+
+
+async def _turn_two_factor_off(settings: Settings, options: argparse.Namespace) -> int:
+    async with opened(settings, beside_server=True) as pool:
+        await migrate(pool)
+        account = await EmailTokens(pool).recipient(options.email)
+        if account is None:
+            raise CommandError("there is no active account with this e-mail address")
+        removed = await SecondFactors(pool).remove(account.user_id)
+    print(f"two-factor of {account.email} {'is off now' if removed else 'was off already'}")
     return 0
 
 

@@ -1,8 +1,10 @@
 """The configuration: environment variables, read once and checked at once."""
 
+import base64
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -14,6 +16,18 @@ LogFormat = Literal["auto", "console", "json"]
 Features = Literal["all", "tiers"]
 
 MAX_WORKERS = 64
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
+    "ki": 1 << 10,
+    "mi": 1 << 20,
+    "gi": 1 << 30,
+    "ti": 1 << 40,
+}
+GOOGLE_ISSUER = "https://accounts.google.com"
+APPLE_ISSUER = "https://appleid.apple.com"
+_TOGETHER = (
+    ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"),
+    ("APPLE_CLIENT_ID", "APPLE_TEAM_ID", "APPLE_KEY_ID", "APPLE_PRIVATE_KEY"),
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(\d{0,4})\s*(second|minute|hour|day)s?", re.ASCII)
 
@@ -72,9 +86,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     """TRUSTED_PROXIES: the addresses or networks whose X-Forwarded-For is believed."""
 
+    blob_url: str | None = None
+    """BLOB_URL: where the bytes of files are: `file:///directory`, `s3://bucket/prefix`, `gs://`
+    or `az://`, with the credentials that each cloud's own tools use; unset, in DATA_DIR/blobs."""
+
+    file_quota_bytes: int = 5_000_000_000
+    """FILE_QUOTA: what the files of one account may take."""
+
+    max_file_bytes: int = 100_000_000
+    """MAX_FILE_BYTES: what one file may have."""
+
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
 
+    encryption_keys: tuple[bytes, ...] = ()
+    """ENCRYPTION_KEY: 32 bytes each; the first one encrypts secrets at rest, all of them decrypt.
+    Without one they are kept as they are."""
+
+    smtp_url: str | None = None
+    """SMTP_URL: the server that mail is handed to. Without it and a SENDGRID_API_KEY, messages are
+    written to the log."""
+
+    sendgrid_api_key: str | None = None
+    """SENDGRID_API_KEY: mail goes through SendGrid."""
+
+    mail_from: str | None = None
+    """MAIL_FROM: the sender, `name@example.com` or `Name <name@example.com>`."""
+
+    oauth_redirect_uris: tuple[str, ...] = ()
+    """OAUTH_REDIRECT_URIS: where sign-ins with a provider may return to, besides the pages of
+    PUBLIC_URL and CORS_ORIGINS; for mobile apps."""
+
+    google_client_id: str | None = None
+    """GOOGLE_CLIENT_ID."""
+
+    google_client_secret: str | None = None
+    """GOOGLE_CLIENT_SECRET."""
+
+    google_issuer: str = GOOGLE_ISSUER
+    """GOOGLE_ISSUER: another OpenID provider in Google's place."""
+
+    apple_client_id: str | None = None
+    """APPLE_CLIENT_ID: the Services ID."""
+
+    apple_team_id: str | None = None
+    """APPLE_TEAM_ID."""
+
+    apple_key_id: str | None = None
+    """APPLE_KEY_ID: the id of APPLE_PRIVATE_KEY."""
+
+    apple_private_key: str | None = None
+    """APPLE_PRIVATE_KEY: a P-256 key in PEM, or the path of its file."""
+
+    apple_issuer: str = APPLE_ISSUER
+    """APPLE_ISSUER: another OpenID provider that does as Apple does."""
     history_retention_seconds: float = 90 * 86400.0
     """HISTORY_RETENTION: how long versions of a memory stay that have no name."""
 
@@ -122,7 +187,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "LOG_FORMAT": ("log_format", _one_of(get_args(LogFormat))),
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
+            "BLOB_URL": ("blob_url", _blob_url),
+            "FILE_QUOTA": ("file_quota_bytes", _size),
+            "MAX_FILE_BYTES": ("max_file_bytes", _size),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
+            "ENCRYPTION_KEY": ("encryption_keys", _keys),
+            "SMTP_URL": ("smtp_url", _smtp_url),
+            "SENDGRID_API_KEY": ("sendgrid_api_key", _text),
+            "MAIL_FROM": ("mail_from", _sender),
+            "OAUTH_REDIRECT_URIS": ("oauth_redirect_uris", _redirect_uris),
+            "GOOGLE_CLIENT_ID": ("google_client_id", _text),
+            "GOOGLE_CLIENT_SECRET": ("google_client_secret", _text),
+            "GOOGLE_ISSUER": ("google_issuer", _issuer),
+            "APPLE_CLIENT_ID": ("apple_client_id", _text),
+            "APPLE_TEAM_ID": ("apple_team_id", _text),
+            "APPLE_KEY_ID": ("apple_key_id", _text),
+            "APPLE_PRIVATE_KEY": ("apple_private_key", _text),
+            "APPLE_ISSUER": ("apple_issuer", _issuer),
             "HISTORY_RETENTION": ("history_retention_seconds", _duration),
             "TRASH_RETENTION": ("trash_retention_seconds", _duration),
             "FEATURES": ("features", _one_of(get_args(Features))),
@@ -143,6 +224,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"WORKERS is {settings.workers}, and more than one need Redis between them: "
                 "set REDIS_URL, or WORKERS to 1"
             )
+        for names in _TOGETHER:
+            missing = [name for name in names if name not in given]
+            if missing and len(missing) < len(names):
+                raise ConfigError(
+                    f"{', '.join(names)} go together, and {', '.join(missing)} is missing: "
+                    "set all of them, or none"
+                )
+        if settings.smtp_url is not None and settings.sendgrid_api_key is not None:
+            raise ConfigError("SMTP_URL and SENDGRID_API_KEY are both set: set one of them")
+        if settings.sends_mail and settings.mail_from is None:
+            raise ConfigError("MAIL_FROM is missing: set the address that mail is sent from")
         return settings
 
     def url_at(self, port: int) -> str:
@@ -152,6 +244,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # An address that means "every interface" is none to open.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def blobs_url(self) -> str:
+        """BLOB_URL, or the directory that stands in for it."""
+        return self.blob_url or (self.data_directory / "blobs").absolute().as_uri()
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether messages reach people; if not, they are written to the log."""
+        return self.smtp_url is not None or self.sendgrid_api_key is not None
 
     @property
     def url(self) -> str:
@@ -250,6 +352,72 @@ def _duration(name: str, value: str) -> float:
     if not match:
         raise _wrong(name, value, "a number with s, m, h or d, like 7d")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _blob_url(name: str, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return value
+    if not (parts.scheme in ("s3", "gs", "az") and parts.netloc) or "@" in parts.netloc:
+        raise _wrong(
+            name, value, "like file:///var/lib/memo/blobs, s3://bucket/prefix, gs:// or az://"
+        )
+    return value
+
+
+def _keys(name: str, value: str) -> tuple[bytes, ...]:
+    keys = []
+    for item in _items(value):
+        try:
+            key = base64.b64decode(item, altchars=b"-_" if {"-", "_"} & set(item) else None)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise ConfigError(
+                f"{name} has to be 32 bytes in base64 (openssl rand -base64 32), or several with "
+                "commas: the first one encrypts, all of them decrypt"
+            )
+        keys.append(key)
+    return tuple(keys)
+
+
+def _smtp_url(name: str, value: str) -> str:
+    if not _is_url(value, "smtp", "smtps"):
+        # The value may hold a password, so it is not shown.
+        raise ConfigError(
+            f"{name} has to be like smtp://user:password@host:587, or smtps://… with TLS from the "
+            "first byte; what stands in it for itself is written in percent: %40 for @"
+        )
+    return value
+
+
+def _size(name: str, value: str) -> int:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([kMGT]i?)?B?", value, re.ASCII | re.IGNORECASE)
+    if not match:
+        raise _wrong(name, value, "a number of bytes, like 100MB or 5GB")
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+
+
+def _sender(name: str, value: str) -> str:
+    _, address = parseaddr(value)
+    if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", address) or not value.isprintable():
+        raise _wrong(name, value, "an address, like Memory App <memo@example.com>")
+    return value
+
+
+def _issuer(name: str, value: str) -> str:
+    if not _is_url(value, "http", "https"):
+        raise _wrong(name, value, "the address of an OpenID provider, like https://id.example.com")
+    # To the letter what the provider calls itself, a slash at the end included.
+    return value
+
+
+def _redirect_uris(name: str, value: str) -> tuple[str, ...]:
+    uris = _items(value)
+    for uri in uris:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+", uri):
+            raise _wrong(name, uri, "addresses like com.example.memo:/signed-in, with commas")
+    return uris
 
 
 def _rate(name: str, value: str) -> Rate | None:

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 import httpx
 
+from protocol.errors import MemoError
 from server import app
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.mail.transport import reachable
+from server.providers import providers
 from server.tokens import read_key
 from storage.keys import SigningKeys
 from storage.postgres import DatabaseUnavailable, SchemaError, pending_migrations
@@ -41,6 +44,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield await _redis(settings.redis_url)
     if settings.jwt_private_key is not None:
         yield _signing_key(settings.jwt_private_key)
+    yield _encryption(settings)
+    yield await _mail(settings)
+    yield await _providers(settings)
     yield _console(app.CONSOLE)
 
 
@@ -141,6 +147,41 @@ def _signing_key(value: str) -> Finding:
     except ConfigError as error:
         return Finding("signing key", False, str(error))
     return Finding("signing key", True, "the one of JWT_PRIVATE_KEY")
+
+
+def _encryption(settings: Settings) -> Finding:
+    if settings.encryption_keys:
+        return Finding("encryption", True, "secrets at rest are encrypted by ENCRYPTION_KEY")
+    return Finding(
+        "encryption",
+        True,
+        "ENCRYPTION_KEY is not set: the secrets of two-factor are kept as they are",
+    )
+
+
+async def _mail(settings: Settings) -> Finding:
+    if settings.smtp_url is not None:
+        problem = await reachable(settings.smtp_url)
+        found = problem or "SMTP_URL answers"
+        return Finding("mail", problem is None, found)
+    if settings.sendgrid_api_key is not None:
+        return Finding("mail", True, "through SendGrid")
+    return Finding("mail", True, "SMTP_URL is not set: messages are written to the server's log")
+
+
+async def _providers(settings: Settings) -> Finding:
+    try:
+        make = providers(settings)
+    except ConfigError as error:
+        return Finding("sign-in providers", False, str(error))
+    async with httpx.AsyncClient() as http:
+        found = make(http)
+        for provider in found.values():
+            try:
+                await provider.discover()
+            except MemoError as error:
+                return Finding("sign-in providers", False, error.message)
+    return Finding("sign-in providers", True, ", ".join(found) or "none is set up")
 
 
 def _console(directory: Path) -> Finding:

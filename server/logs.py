@@ -18,14 +18,22 @@ REDACTED = "[redacted]"
 _SECRET_KEYS = frozenset(
     {
         "access_token",
+        "apple_private_key",
         "authorization",
+        "client_secret",
         "cookie",
         "database_url",
+        "encryption_keys",
+        "google_client_secret",
+        "id_token",
         "jwt_private_key",
         "password",
         "private_pem",
+        "recovery_codes",
         "refresh_token",
         "secret",
+        "sendgrid_api_key",
+        "smtp_url",
         "token",
     }
 )

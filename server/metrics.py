@@ -103,6 +103,14 @@ class Metrics:
             registry=registry,
         )
 
+        self.mail = Counter(
+            "memo_mail",
+            "Messages looked at to be sent, by outcome: sent, postponed, failed, or dropped where "
+            "nobody is to get them.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+
         self.announcements = Counter(
             "memo_announcements",
             "What other nodes announced of open documents: a commit that was the next, early or a "
@@ -127,6 +135,35 @@ class Metrics:
             "memo_broker_dropped",
             "Messages to other nodes that could not be sent, since the start. The others look at "
             "the log instead.",
+            registry=registry,
+        )
+
+        self.file_bytes = Counter(
+            "memo_file_bytes",
+            "Bytes of files, by direction: received from clients, or sent to them.",
+            ("direction",),
+            registry=registry,
+        )
+        self.uploads_in_progress = Gauge(
+            "memo_uploads_in_progress",
+            "Requests that bring bytes of files now.",
+            registry=registry,
+        )
+        self.files_stored = Counter(
+            "memo_files_stored", "Files that arrived whole.", registry=registry
+        )
+        self.files_processed = Counter(
+            "memo_files_processed",
+            "Images looked at, by outcome: thumbnail, or none where there could be no thumbnail.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.uploads_expired = Counter(
+            "memo_uploads_expired", "Uploads that nobody went on with.", registry=registry
+        )
+        self.blobs_collected = Counter(
+            "memo_blobs_collected",
+            "Contents removed from the store, because no file has them any more.",
             registry=registry,
         )
 

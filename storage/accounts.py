@@ -169,8 +169,9 @@ class Accounts:
         last_name: str | None = None,
         username: str | None = None,
         role: str = "user",
+        connection: Connection | None = None,
     ) -> User:
-        """A new account with the default categories.
+        """A new account with the default categories, made over `connection` where one is given.
 
         Raises:
             MemoError: `conflict`, its details naming `email` or `username`.
@@ -178,7 +179,8 @@ class Accounts:
         names, icons, colors = zip(*DEFAULT_CATEGORIES, strict=True)
         try:
             account = (email, username, password_hash, first_name, last_name, role)
-            row = await self._pool.fetchrow(_CREATE, *account, names, icons, colors)
+            execute = connection or self._pool
+            row = await execute.fetchrow(_CREATE, *account, names, icons, colors)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == "users_email":
                 taken = {"email": "there is an account with this address; sign in instead"}

@@ -31,6 +31,12 @@ UPDATE sessions SET ended_at = now(), ended_reason = 'backup restored' WHERE end
 """
 # One that was retired since, as it had leaked, must not verify again. The next start makes one.
 _FORGET_KEYS = "DELETE FROM signing_keys"
+# What was sent since must not be sent again, nor a link that was used since work again.
+_FORGET_MAIL = """
+DELETE FROM outgoing_mail WHERE failed_at IS NULL;
+DELETE FROM email_tokens;
+DELETE FROM oauth_attempts;
+"""
 
 
 async def restore(
@@ -83,6 +89,7 @@ async def restore(
                 if not keep_sessions:
                     await connection.execute(_END_SESSIONS)
                     await connection.execute(_FORGET_KEYS)
+                    await connection.execute(_FORGET_MAIL)
             await connection.execute("ANALYZE", timeout=LIMIT_SECONDS)
     return strange
 
@@ -134,6 +141,9 @@ async def _load(connection: Connection, archive: Archive, progress: Progress) ->
     _expect_tables(archive, made)
     # The migrations have put rows of their own where the backup has its rows.
     await connection.execute(f"TRUNCATE {', '.join(map(catalog.quoted, made))}")
+    # What triggers would make of the rows is in the backup too.
+    for name in made:
+        await connection.execute(f"ALTER TABLE {catalog.quoted(name)} DISABLE TRIGGER USER")
     strange = []
     for table in archive.manifest.tables:
         if table.name not in made:
@@ -151,6 +161,13 @@ async def _load(connection: Connection, archive: Archive, progress: Progress) ->
             raise _unloadable(archive, f"{table.name}: {error}") from error
         if copied(status) != table.rows:
             raise _unloadable(archive, f"{table.name} has {copied(status)} rows")
+    try:
+        # What is checked at the end is checked now: no table is altered that waits for that.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE", timeout=LIMIT_SECONDS)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise _unloadable(archive, str(error)) from error
+    for name in made:
+        await connection.execute(f"ALTER TABLE {catalog.quoted(name)} ENABLE TRIGGER USER")
     for name, value in archive.manifest.sequences.items():
         await connection.execute(_SET_SEQUENCE, name, value)
     return strange

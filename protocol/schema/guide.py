@@ -8,6 +8,22 @@ curl http://127.0.0.1:8000/api/auth/register -H 'Content-Type: application/json'
   -d '{"email": "ada@example.com", "password": "Analytical-1843!",
        "firstName": "Ada", "lastName": "Lovelace"}'"""
 
+_OAUTH = """\
+const redirectUri = location.origin + "/signed-in";
+const started = await post("/api/auth/oauth/google/start", { redirectUri });
+sessionStorage.setItem("state", started.state);
+location.assign(started.url);
+
+// On the page /signed-in:
+const query = new URLSearchParams(location.search);
+const user = query.get("user"); // Apple's, on the first sign-in
+const signedIn = await post("/api/auth/oauth/google", {
+  code: query.get("code"),
+  redirectUri,
+  state: sessionStorage.getItem("state"),
+  ...(user ? { user: JSON.parse(user) } : {}),
+}); // { user, accessToken, refreshToken, expiresIn, isNewUser }"""
+
 _JAVASCRIPT = """\
 import { IndexedDbStore, MemoryClient } from "@memory-app/client";
 
@@ -207,6 +223,64 @@ def overview() -> Section:
                         " `PUBLIC_URL/join#` with the invitation's id, which is accepted by the"
                         " account of that address alone."
                     ),
+                ),
+            ),
+        ),
+    )
+
+
+def ways_in() -> Section:
+    """Signing in by more than a password, as an app goes about it."""
+    return Section(
+        "Ways in",
+        (Paragraph("What an app does for links in messages, for two-factor and for providers."),),
+        (
+            Section(
+                "Links in messages",
+                (
+                    Paragraph(
+                        "Who registers is sent a link to `PUBLIC_URL/verify#token`; a page there"
+                        " confirms the address. An app of your own may read the token behind the"
+                        " `#` and call `POST /api/auth/verify`. `user.isVerified` says whether it"
+                        " was; [account.sendVerification](#accountsendverification) sends the"
+                        " message again. A forgotten password goes the same way:"
+                        " `POST /api/auth/forgot` always answers 202, the link is"
+                        " `PUBLIC_URL/reset#token`, and `POST /api/auth/reset` ends all sessions."
+                    ),
+                ),
+            ),
+            Section(
+                "Two-factor",
+                (
+                    Paragraph(
+                        "[account.enableTwoFactor](#accountenabletwofactor) answers with what to"
+                        " show as a QR code; [account.confirmTwoFactor](#accountconfirmtwofactor)"
+                        " turns it on and answers with the recovery codes, once. From then on a"
+                        " login with the right password is refused with `two_factor_required`: ask"
+                        " for the code and send the same with `code`. A recovery code will do. A"
+                        " code works once; after five wrong ones in 15 minutes the answer is"
+                        " `rate_limited`. Signing in with a provider asks too: send the same with"
+                        " `twoFactorCode`."
+                    ),
+                ),
+            ),
+            Section(
+                "Google and Apple",
+                (
+                    Paragraph(
+                        "`GET /api/auth/providers` says what to offer. The browser goes away in"
+                        " between: keep `state` in `sessionStorage`, or a mobile app in memory, and"
+                        " open `url` in the system's browser. Coming back, send `code` from the"
+                        " address with the `state` that you kept. The one in the address is another"
+                        " and of no use, so nobody can slip their own sign-in under your app."
+                        " `redirectUri` is the app's page with both providers. With Apple the"
+                        " server stands in between, and `user` is there on somebody's first sign-in"
+                        " alone."
+                        " A `conflict` means that an account with this address has not proven it:"
+                        " sign in with its password, and call [account.link](#accountlink) with the"
+                        " same fields from another start."
+                    ),
+                    Code("typescript", _OAUTH),
                 ),
             ),
         ),

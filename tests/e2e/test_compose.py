@@ -31,13 +31,19 @@ def test_nodes_are_where_nginx_looks_for_them_and_trust_it_alone() -> None:
     assert trusted == addresses["nginx"]
 
 
+def _filled(name: str, default: str | None) -> str:
+    if default is not None:
+        return default
+    return "https://memo.example.com" if "URL" in name else "1"
+
+
 def test_what_the_nodes_are_told_can_be_used() -> None:
     [environment] = re.findall(r"^  environment:\n((?:    .*\n)+)", COMPOSE, re.MULTILINE)
     given = dict(re.findall(r"^    ([A-Z_]+): (.*)$", environment, re.MULTILINE))
     filled = {
         name: re.sub(
             r"\$\{(\w+)(?::-(\w*)|:\?[^}]*)\}",
-            lambda match: match[2] or "https://memo.example.com" if "URL" in match[1] else "1",
+            lambda match: _filled(match[1], match[2]),
             value,
         )
         for name, value in given.items()
@@ -46,7 +52,14 @@ def test_what_the_nodes_are_told_can_be_used() -> None:
     settings = Settings.read(filled)
     assert settings.database_url == "postgresql://memo:1@postgres:5432/memo"
     assert settings.redis_url == "redis://:1@redis:6379/0"
+    assert settings.blob_url == "file:///files"
     assert settings.public_url == "https://memo.example.com"
+
+
+def test_the_nodes_share_what_is_uploaded() -> None:
+    nodes = re.findall(r"^  node\d:\n((?:    .*\n)+)", COMPOSE, re.MULTILINE)
+    assert len(nodes) == 2
+    assert all("- files:/files\n" in node for node in nodes)
 
 
 def test_it_holds_no_password_and_each_that_it_needs_is_in_the_example() -> None:

@@ -39,7 +39,22 @@ def test_each_variable_reaches_its_field() -> None:
             "LOG_FORMAT": "json",
             "CORS_ORIGINS": "https://a.example.com, http://localhost:5173",
             "TRUSTED_PROXIES": "10.0.0.0/8,::1",
+            "BLOB_URL": "s3://memo/files",
+            "FILE_QUOTA": "2.5 GB",
+            "MAX_FILE_BYTES": "64MiB",
             "UPDATE_RETENTION": "36h",
+            "ENCRYPTION_KEY": f"{'A' * 43}=, {'_' * 43}=",
+            "SMTP_URL": "smtp://me:secret@mail.example.com:587",
+            "MAIL_FROM": "Memory App <memo@example.com>",
+            "OAUTH_REDIRECT_URIS": "com.example.memo:/signed-in, https://m.example.com/in",
+            "GOOGLE_CLIENT_ID": "id",
+            "GOOGLE_CLIENT_SECRET": "secret",
+            "GOOGLE_ISSUER": "https://id.example.com/",
+            "APPLE_CLIENT_ID": "com.example.memo",
+            "APPLE_TEAM_ID": "TEAM",
+            "APPLE_KEY_ID": "KEY",
+            "APPLE_PRIVATE_KEY": "/etc/memo/apple.p8",
+            "APPLE_ISSUER": "https://apple.example.com",
             "HISTORY_RETENTION": "30d",
             "TRASH_RETENTION": "90d",
         }
@@ -54,10 +69,32 @@ def test_each_variable_reaches_its_field() -> None:
         log_format="json",
         cors_origins=("https://a.example.com", "http://localhost:5173"),
         trusted_proxies=("10.0.0.0/8", "::1"),
+        blob_url="s3://memo/files",
+        file_quota_bytes=2_500_000_000,
+        max_file_bytes=64 << 20,
         update_retention_seconds=36 * 3600.0,
+        encryption_keys=(bytes(32), b"\xff" * 32),
+        smtp_url="smtp://me:secret@mail.example.com:587",
+        mail_from="Memory App <memo@example.com>",
+        oauth_redirect_uris=("com.example.memo:/signed-in", "https://m.example.com/in"),
+        google_client_id="id",
+        google_client_secret="secret",
+        google_issuer="https://id.example.com/",
+        apple_client_id="com.example.memo",
+        apple_team_id="TEAM",
+        apple_key_id="KEY",
+        apple_private_key="/etc/memo/apple.p8",
+        apple_issuer="https://apple.example.com",
         history_retention_seconds=30 * 86400.0,
         trash_retention_seconds=90 * 86400.0,
     )
+
+
+def test_files_are_kept_beside_the_rest_unless_a_place_is_named() -> None:
+    settings = Settings.read({"DATA_DIR": "/var/lib/memo"})
+    assert settings.blobs_url == "file:///var/lib/memo/blobs"
+    assert Settings.read({"BLOB_URL": "gs://bucket"}).blobs_url == "gs://bucket"
+    assert Settings.read({}).blobs_url == (Path.cwd() / "data" / "blobs").as_uri()
 
 
 @pytest.mark.parametrize(
@@ -86,8 +123,20 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("CORS_ORIGINS", "a.example.com", "origins like"),
         ("TRUSTED_PROXIES", "proxy", "IP addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "IP addresses or networks"),
+        ("BLOB_URL", "/var/lib/blobs", "file:///var/lib/memo/blobs"),
+        ("BLOB_URL", "file://blobs", "file:///var/lib/memo/blobs"),
+        ("BLOB_URL", "ftp://host/blobs", "s3://bucket/prefix"),
+        ("BLOB_URL", "s3://", "s3://bucket/prefix"),
+        ("FILE_QUOTA", "much", "like 100MB or 5GB"),
+        ("FILE_QUOTA", "-1", "like 100MB or 5GB"),
+        ("MAX_FILE_BYTES", "100 parsecs", "like 100MB or 5GB"),
         ("UPDATE_RETENTION", "7", "like 7d"),
         ("UPDATE_RETENTION", "-1d", "like 7d"),
+        ("MAIL_FROM", "nobody", "Memory App <memo@example.com>"),
+        ("MAIL_FROM", "a@b.example\nBcc: c@d.example", "an address"),
+        ("OAUTH_REDIRECT_URIS", "/signed-in", "addresses like"),
+        ("OAUTH_REDIRECT_URIS", "https://a.example.com/#b", "addresses like"),
+        ("GOOGLE_ISSUER", "accounts.google.com", "https://id.example.com"),
         ("HISTORY_RETENTION", "forever", "like 7d"),
         ("TRASH_RETENTION", "a month", "like 7d"),
     ],
@@ -128,6 +177,35 @@ def test_several_workers_need_redis(url: str) -> None:
         Settings.read({"WORKERS": "2"})
     settings = Settings.read({"WORKERS": "2", "REDIS_URL": url})
     assert (settings.workers, settings.redis_url) == (2, url)
+
+
+@pytest.mark.parametrize("key", ["secret", "c2VjcmV0", f"{'A' * 43}=,secret", "é" * 44])
+def test_a_key_that_is_none_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ConfigError, match="ENCRYPTION_KEY has to be 32 bytes") as refusal:
+        Settings.read({"ENCRYPTION_KEY": key})
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_mail_server_that_is_none_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigError, match="SMTP_URL has to be like smtp://") as refusal:
+        Settings.read({"SMTP_URL": "http://me:secret@mail", "MAIL_FROM": "a@b.example"})
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"GOOGLE_CLIENT_ID": "id"}, "GOOGLE_CLIENT_SECRET is missing"),
+        ({"APPLE_CLIENT_ID": "id", "APPLE_KEY_ID": "k"}, "APPLE_TEAM_ID, APPLE_PRIVATE_KEY is"),
+        ({"SMTP_URL": "smtp://mail"}, "MAIL_FROM is missing"),
+        ({"SMTP_URL": "smtp://mail", "SENDGRID_API_KEY": "secret"}, "set one of them"),
+    ],
+)
+def test_settings_that_go_together_are_asked_for(given: dict[str, str], asked: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Settings.read(given)
+    assert asked in str(refusal.value)
+    assert "secret" not in str(refusal.value)
 
 
 def test_a_long_value_is_shortened_in_the_message() -> None:

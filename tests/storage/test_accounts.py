@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -106,7 +107,7 @@ async def test_a_new_account_has_the_default_categories_in_order(
     ],
 )
 async def test_what_is_taken_in_any_case_is_a_conflict_that_names_it_and_leaves_nothing(
-    accounts: Accounts, pool: asyncpg.Pool, ada: User, taken: dict[str, str], field: str
+    accounts: Accounts, pool: asyncpg.Pool, ada: User, taken: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(MemoError) as refused:
         await accounts.create(password_hash="hash", **taken)

@@ -14,17 +14,22 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from protocol.log import Author, Entry, Outcome, Snapshot
+from protocol.log import Author, Entry, Outcome, Projection, Snapshot
 from storage import catalog
 from storage.accounts import Accounts, Rotated
 from storage.archive import Archive, ArchiveWriter, BackupError, Manifest, Progress
 from storage.backup import LEFT_OUT, back_up
 from storage.feed import Feed
+from storage.guesses import Guesses
+from storage.identities import Attempts, Claimed, Identities
 from storage.keys import SigningKey, SigningKeys
+from storage.mail import OutgoingMail
 from storage.memories import MemoryRows
 from storage.postgres import Migration, SchemaError, connect, known_migrations
 from storage.restore import restore
+from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
+from storage.verification import EmailTokens
 from tests.conftest import fresh_database
 from tests.rows import add_memory, add_person
 
@@ -102,6 +107,8 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     await commit(pool, memory_id, friend, b"\n\\.\n" * 50_000, client=8)
     log = UpdateLog(pool, MemoryRows(pool))
     assert await log.save_snapshot(memory_id, Snapshot(2, b"\x00all", b"state"))
+    projection = Projection(None, None, {}, [], {}, [], words="'~word':1A '~wörter':2,3")
+    await MemoryRows(pool).save(memory_id, projection, 3)
     await pool.execute("DELETE FROM document_updates WHERE log_offset = 1")
     await pool.execute(
         "INSERT INTO document_authors VALUES ($1, 4294967295, 0, 9, NULL, NULL, '-infinity')",
@@ -156,6 +163,22 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         author.account_id,
         memory_id,
     )
+    await pool.execute(
+        """
+        INSERT INTO blobs (path, user_id, size, part_bytes, parts, sha256)
+        VALUES ('a', $1, 1, 4, '{"x", "y"}', '\\x00ff')
+        """,
+        author.account_id,
+    )
+    await pool.execute(
+        """
+        INSERT INTO uploads (id, user_id, storage_path, filename, length, expires_at)
+        VALUES (gen_random_uuid(), $1, 'a', 'ä', 9, now())
+        """,
+        author.account_id,
+    )
+    await fill_identity(pool, author.account_id)
+    await pool.execute("INSERT INTO file_words VALUES ($1, $2)", memory_id, "'~%a':1")
     link_id = uuid4()
     await pool.execute(
         "INSERT INTO invitations (id, memory_id, invited_by, role, max_uses, uses)"
@@ -176,6 +199,18 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     )
     assert signed_in is not None
     return author, memory_id
+
+
+async def fill_identity(pool: asyncpg.Pool, account_id: UUID) -> None:
+    """Rows in the tables of ways into an account."""
+    await EmailTokens(pool).issue(b"\x00link", account_id, "reset", "ada@example.com")
+    await OutgoingMail(pool).add("reset", "ada@example.com", b"\x00\xff")
+    await Attempts(pool).begin(b"state", "google", "com.example.memo:/")
+    await Identities(pool, Accounts(pool)).link(account_id, Claimed("google", "1", None))
+    factors = SecondFactors(pool)
+    await factors.propose(account_id, b"\x01sealed")
+    await factors.confirm(account_id, b"\x01sealed", 7, [b"recovery"])
+    await Guesses(pool).count(account_id, "code")
 
 
 async def test_every_row_of_every_table_comes_back(
@@ -246,6 +281,9 @@ async def test_no_session_comes_back_to_life(
     await loaded(target, path)
     assert (await Accounts(target).rotate(b"hash", b"fresh")).outcome is Rotated.OVER
     assert await SigningKeys(target).current() == []
+    # Nor a link, nor a message that was sent since.
+    assert await target.fetch("SELECT FROM email_tokens") == []
+    assert await target.fetch("SELECT FROM outgoing_mail") == []
     await loaded(target, path, replace=True, keep_sessions=True)
     assert (await Accounts(target).rotate(b"hash", b"fresh")).outcome is Rotated.FRESH
     assert "old" in {key.id for key in await SigningKeys(target).current()}
