@@ -126,6 +126,7 @@ class Bodies:
         fields = struct.__struct_encode_fields__
         field = self._random.choice(fields) if fields else "extra"
         changed = dict(body)
+        value = changed.get(field)
         match self._random.randrange(7):
             case 0:
                 changed.pop(field, None)
@@ -135,7 +136,7 @@ class Bodies:
                 changed[field] = self.anything()
             case 4:
                 changed[self._text() or "extra"] = self.anything()
-            case 5 if isinstance(value := changed.get(field), str):
+            case 5 if isinstance(value, str):
                 changed[field] = self._random.choice((value + "\x00", value[:-1], value * 50, ""))
             case 5 if isinstance(value, list):
                 changed[field] = value * 30 + [self.anything()]

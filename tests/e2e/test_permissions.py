@@ -6,12 +6,14 @@ refused changes nothing, and a memory that is not one's to see is answered as on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
 from pycrdt import Doc, Text, create_update_message
@@ -21,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from protocol import frames
 from protocol.errors import CloseCode, ErrorCode
 from protocol.operations import OPERATIONS
+from protocol.rest import ENDPOINTS, Endpoint
 from storage.trash import TrashRows
 from tests.conftest import fresh_database, fresh_directory
 from tests.e2e.rawsocket import PATIENCE, RawSocket
@@ -43,21 +46,27 @@ CODES = {
     "409": ErrorCode.CONFLICT,
     "410": ErrorCode.GONE,
     "401": ErrorCode.UNAUTHORIZED,
+    "guess": ErrorCode.INVALID_CREDENTIALS,
 }
 
 
 class Place(NamedTuple):
-    """A memory and what is in it. `mine` is a message of the caller's own, from before it lost the
-    right to write one; `theirs` is one of `member`'s, who is neither owner nor caller."""
+    """A memory and what is in it. `mine` is a message of the caller's own and `my_file` a file,
+    from before it lost the right to write them; `theirs` and `their_file` are of `member`, who is
+    neither owner nor caller."""
 
     memory: str
     mine: str
     theirs: str
+    my_file: str
+    their_file: str
     version: str
     link: str
     token: str
     member: str
 
+
+NEEDS = ("messages", "history", "files")
 
 Body = Callable[[Place], dict[str, Any]]
 
@@ -123,6 +132,10 @@ def version(**more: Any) -> Body:
 
 def member(**more: Any) -> Body:
     return lambda place: {"memoryId": place.memory, "userId": place.member, **more}
+
+
+def file(which: str, **more: Any) -> Body:
+    return lambda place: {"id": getattr(place, which), **more}
 
 
 def bulk(action: str) -> Body:
@@ -192,6 +205,30 @@ TABLE = (
                                               "ok   ok   403  403  404  404  404  410  410  404"),
     row("history.restore", ALL, version(),    "ok   ok   403  403  404  404  404  410  410  404"),
     row("history.delete", PAYING, version(),  "done 403  403  403  404  404  404  410  410  404"),
+    # Whoever put a file there keeps it; members see those of the others.
+    row("files.list", ALL, in_memory(),       "ok   ok   ok   ok   404  404  404  410  410  404",
+        "of a memory"),
+    row("files.list", ALL, empty, "ok"),
+    row("files.get", ALL, file("my_file"),    "ok   ok   ok   ok   ok   ok   ok   ok   ok   ok"),
+    row("files.get", ALL, file("their_file"), "ok   ok   ok   ok   404  404  404  404  404  404",
+        "of another's"),
+    row("files.url", ALL, file("my_file"),    "ok   ok   ok   ok   ok   ok   ok   ok   ok   ok"),
+    row("files.url", ALL, file("their_file"), "ok   ok   ok   ok   404  404  404  404  404  404",
+        "of another's"),
+    row("files.update", ALL, file("my_file", filename="a.txt"),
+                                              "ok   ok   ok   ok   ok   ok   ok   ok   ok   ok"),
+    row("files.update", ALL, file("their_file", filename="a.txt"),
+                                              "403  403  403  403  404  404  404  404  404  404",
+        "of another's"),
+    row("files.update", ALL, lambda p: {"id": p.my_file, "memoryId": p.memory},
+                                              "ok   ok   403  403  404  404  404  410  410  404",
+        "into a memory"),
+    row("files.delete", PAYING, file("my_file"), "done"),
+    row("files.delete", PAYING, file("their_file"),
+                                              "403  403  403  403  404  404  404  404  404  404",
+        "of another's"),
+    row("files.usage", ALL, empty, "ok"),
+    row("search.query", ALL, lambda _: {"query": "Lisbon"}, "ok"),
     row("sharing.members", ALL, in_memory(),  "ok   ok   ok   ok   403  404  404  410  410  404"),
     row("sharing.invite", ALL, in_memory(email="new@example.com", role="viewer"),
                                               "ok   403  403  403  403  404  404  410  410  404"),
@@ -220,6 +257,18 @@ TABLE = (
     row("session.renew", ALL, lambda _: {"token": "x"}, "401"),
     row("account.me", ALL, empty, "ok"),
     row("account.update", ALL, lambda _: {"language": "pt"}, "ok"),
+    row("account.identities", ALL, empty, "ok"),
+    # A message was sent when the account was made, a moment ago.
+    row("account.sendVerification", ALL, empty, "rate_limited"),
+    row("account.changePassword", ALL,
+        lambda _: {"currentPassword": "x", "newPassword": "Correct-Horse-2!"}, "guess"),
+    row("account.changeEmail", ALL, lambda _: {"password": "x", "email": "a@b.example"}, "guess"),
+    row("account.enableTwoFactor", ALL, lambda _: {"password": "x"}, "guess"),
+    row("account.confirmTwoFactor", ALL, lambda _: {"code": "123456"}, "409"),
+    row("account.disableTwoFactor", ALL, lambda _: {"password": "x", "code": "123456"}, "guess"),
+    row("account.link", ALL, lambda _: {"provider": "google", "code": "x",
+        "redirectUri": "https://x.example/", "state": "x"}, "404"),
+    row("account.unlink", ALL, lambda _: {"provider": "google"}, "ok"),
     row("sessions.list", ALL, empty, "ok"),
     row("sessions.end", ALL, lambda _: {"id": str(uuid4())}, "404"),
     row("sessions.end", ALL, lambda _: {"all": True}, "ok", "all others"),
@@ -243,6 +292,7 @@ class World:
         self.tokens: dict[str, str] = {}
         self.ids: dict[str, str] = {}
         self.sockets: dict[str, RawSocket] = {}
+        self.http: dict[str, httpx.AsyncClient] = {}
         self._places: dict[tuple[str, str], Place] = {}
 
     async def come_in(self, stack: AsyncExitStack) -> None:
@@ -253,6 +303,13 @@ class World:
             await self.pool.execute("UPDATE users SET role = $2 WHERE email = $1", email, role)
             socket = RawSocket(self.server.socket_url, self.tokens[name])
             self.sockets[name] = await stack.enter_async_context(socket)
+            self.http[name] = await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=self.server.url,
+                    headers={"Authorization": f"Bearer {self.tokens[name]}"},
+                    timeout=PATIENCE,
+                )
+            )
             self.ids[name] = (await self.reply(name, "account.me"))["user"]["id"]
 
     async def reply(self, who: str, operation: str, **body: Any) -> dict[str, Any]:
@@ -267,26 +324,47 @@ class World:
             self._places[caller, kind] = await self.new_place(caller, kind)
         return self._places[caller, kind]
 
-    async def new_place(self, caller: str, kind: str, *, filled: bool = True) -> Place:
-        """A memory that the caller once wrote in, and that is of this kind to it now. Unless
-        `filled` it has neither messages nor versions."""
+    async def new_place(self, caller: str, kind: str, needs: Sequence[str] = NEEDS) -> Place:
+        """A memory that the caller once wrote in, and that is of this kind to it now. It has the
+        things in it that are needed."""
         if kind == "absent":
-            return Place(*(str(uuid4()) for _ in Place._fields))
+            nowhere = Place(*(str(uuid4()) for _ in Place._fields))
+            assert await self.upload(caller, None, nowhere.my_file) == "ok"
+            return nowhere
         owner = caller if kind in ("own", "trashed") else "owner"
         memory = (await self.reply(owner, "memories.create", title="Lisbon"))["memory"]["id"]
         there = {"memoryId": memory}
         link = (await self.reply(owner, "sharing.link", **there, role="editor"))["invitation"]
         for who in {caller, "member"} - {owner}:
             await self.reply(who, "sharing.accept", token=link["token"])
-        mine, theirs, version = (str(uuid4()) for _ in range(3))
-        if filled and kind != "trashed":
+        mine, theirs, my_file, their_file, version = (str(uuid4()) for _ in range(5))
+        if "messages" in needs and kind != "trashed":
             for who, message_id in ((caller, mine), ("member", theirs)):
                 hello = {"id": message_id, "content": "hello"}
                 await self.reply(who, "messages.create", **there, **hello)
+        if "history" in needs and kind != "trashed":
             await self.reply(owner, "history.save", **there, id=version, name="before")
+        if "files" in needs:
+            for who, file_id in ((caller, my_file), ("member", their_file)):
+                assert await self.upload(who, memory, file_id) == "ok"
         await self._turn_into(kind, caller, memory)
-        link_id, token = link["id"], link["token"]
-        return Place(memory, mine, theirs, version, link_id, token, self.ids["member"])
+        return Place(
+            memory=memory,
+            mine=mine,
+            theirs=theirs,
+            my_file=my_file,
+            their_file=their_file,
+            version=version,
+            link=link["id"],
+            token=link["token"],
+            member=self.ids["member"],
+        )
+
+    async def upload(self, who: str, memory: str | None, file_id: str) -> str:
+        """What comes of putting a file into a memory, or into none."""
+        form = {"id": file_id, **({"memoryId": memory} if memory else {})}
+        answer = await self.http[who].post("/api/files", data=form, files={"file": b"hello"})
+        return over_http(answer)
 
     async def _turn_into(self, kind: str, caller: str, memory: str) -> None:
         there = {"memoryId": memory}
@@ -321,7 +399,7 @@ class World:
                     pass
             except ConnectionClosed:
                 assert socket.close_code is not None
-                return CloseCode(socket.close_code)
+                return CloseCode(socket.close_code)  # type: ignore[call-arg]
         return "ack" if answer[:2] == STEP_2 else "forbidden"
 
     async def states(self, memories: list[str]) -> list[Any]:
@@ -348,6 +426,7 @@ STATE = {
     "invitations": "memory_id",
     "document_versions": "document_id",
     "document_updates": "document_id",
+    "files": "memory_id",
 }
 
 
@@ -375,6 +454,15 @@ def outcome(answer: frames.Reply | frames.Error) -> str:
         code = refused["code"]
     else:
         return "ok"
+    return short(code)
+
+
+def over_http(answer: httpx.Response) -> str:
+    """The same of an answer over HTTP."""
+    return "ok" if answer.is_success else short(answer.json()["error"]["code"])
+
+
+def short(code: str) -> str:
     return next((short for short, each in CODES.items() if each.value == code), code)
 
 
@@ -399,6 +487,7 @@ async def test_the_rights_that_the_table_gives_to_roles_are_those_of_the_plan() 
         "memories.purge",
         "memories.bulk",
         "history.delete",
+        "files.delete",
     }
 
 
@@ -408,12 +497,12 @@ async def test_each_account_may_do_what_the_table_says(row: Row, world: World) -
     found: dict[tuple[str, str], str] = {}
     refused: dict[tuple[str, str], Any] = {}
     places: dict[tuple[str, str], Place] = {}
-    filled = row.operation.startswith(("messages.", "history."))
+    needs = [row.operation.partition(".")[0]]
     for role in ROLES:
         for kind in row.places:
             wanted = expected[role, kind] = row.expected(role, kind)
             if wanted == "done":
-                places[role, kind] = await world.new_place(role, kind, filled=filled)
+                places[role, kind] = await world.new_place(role, kind, needs)
             else:
                 places[role, kind] = await world.place(role, kind)
     kept = [place.memory for at, place in places.items() if expected[at] not in ("ok", "done")]
@@ -511,3 +600,83 @@ def typed() -> bytes:
     doc: Doc[Any] = Doc()
     doc.get("content", type=Text).insert(0, "a")
     return doc.get_update()
+
+
+FILES = {
+    # Who uploads into the memory, and who reads a file of another member's there.
+    "own": ("ok", "ok"),
+    "editor": ("ok", "ok"),
+    "commenter": ("403", "ok"),
+    "viewer": ("403", "ok"),
+    "public": ("404", "404"),
+    "foreign": ("404", "404"),
+    "absent": ("404", "404"),
+    "trashed": ("410", "404"),
+    "shared-trash": ("410", "404"),
+    "foreign-trash": ("404", "404"),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("role", ROLES)
+async def test_files_travel_over_http_as_the_socket_has_it(
+    role: str, kind: str, world: World
+) -> None:
+    place, http = await world.place(role, kind), world.http[role]
+    uploads, reads = FILES[kind]
+    before = await world.states([place.memory])
+    assert await world.upload(role, place.memory, str(uuid4())) == uploads
+    metadata = f"memoryId {b64encode(place.memory.encode()).decode()}"
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "5", "Upload-Metadata": metadata}
+    begun = await http.post("/api/uploads", headers=tus)
+    assert over_http(begun) == uploads
+    for path in (f"/api/files/{place.their_file}", f"/api/uploads/{place.their_file}"):
+        read = await http.get(path) if "files" in path else await http.head(path, headers=tus)
+        expected = reads if "files" in path else "404"
+        assert (read.status_code == 200) is (expected == "ok")
+        assert read.status_code in (200, 404)
+    assert over_http(await http.get(f"/api/files/{place.their_file}")) == reads
+    if uploads != "ok":
+        assert await world.states([place.memory]) == before
+    if begun.is_success:
+        upload = begun.headers["Location"]
+        assert (await world.http["member"].head(upload, headers=tus)).status_code == 404
+        assert over_http(await world.http["member"].delete(upload, headers=tus)) == "404"
+        assert over_http(await http.delete(upload, headers=tus)) == "ok"
+
+
+async def test_a_link_to_a_file_reads_that_file_for_as_long_as_who_asked_may(world: World) -> None:
+    own, other = (
+        await world.new_place("user", "own", ["files"]),
+        await world.place("user", "viewer"),
+    )
+    url = (await world.reply("member", "files.url", id=own.my_file))["url"]
+    async with httpx.AsyncClient(base_url=world.server.url) as anyone:
+        assert (await anyone.get(url)).status_code == 200
+        token = url.partition("token=")[2]
+        elsewhere = f"/api/files/{other.their_file}?token={token}"
+        assert (await anyone.get(elsewhere)).status_code == 401
+        assert (await anyone.get(url.partition("?")[0])).status_code == 401
+        await world.reply("user", "sharing.remove", memoryId=own.memory, userId=own.member)
+        assert (await anyone.get(url)).status_code == 404
+
+
+PROTECTED = [endpoint for endpoint in ENDPOINTS if endpoint.permission is not None]
+
+
+@pytest.mark.parametrize("endpoint", PROTECTED, ids=lambda endpoint: endpoint.name)
+async def test_an_endpoint_that_wants_a_token_takes_no_other(
+    endpoint: Endpoint, world: World
+) -> None:
+    own = await world.place("user", "own")
+    document = (await world.reply("user", "documents.token", memoryId=own.memory))["token"]
+    path = endpoint.path.replace("{id}", own.my_file)
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
+    async with httpx.AsyncClient(base_url=world.server.url) as anyone:
+        for bearer in (
+            {},
+            {"Authorization": "Bearer x.y.z"},
+            {"Authorization": f"Bearer {document}"},
+        ):
+            answer = await anyone.request(endpoint.method, path, headers={**headers, **bearer})
+            assert answer.status_code == 401, bearer
