@@ -6,6 +6,7 @@ import { Door, type Step } from "./views/door";
 import { reset } from "./views/door/reset";
 import { returned } from "./views/door/returned";
 import { verify } from "./views/door/verify";
+import { JoinView, takeInvitation } from "./views/join";
 import { Shell } from "./views/shell";
 import { Toasts } from "./views/toast";
 import { Workspace } from "./workspace";
@@ -54,7 +55,9 @@ class Console {
     this.#shown?.shell.destroy();
     this.#shown?.workspace.close();
     this.#shown = undefined;
+    const invitation = takeInvitation();
     if (!user) {
+      if (invitation) this.#toasts.show("Sign in or create an account to join the memory.");
       this.#root.replaceChildren(new Door(this.#session).element);
       return;
     }
@@ -66,6 +69,7 @@ class Console {
     const back = this.#entrance?.kind === "returned" ? this.#entrance.returned : undefined;
     this.#entrance = undefined;
     if (back?.purpose === "link") shell.openSettings("security", back);
+    if (invitation) new JoinView(workspace, invitation);
   }
 }
 

@@ -7,6 +7,7 @@ import { Outbox } from "./outbox";
 import { Profile } from "./profile";
 import type { Session } from "./session";
 import { leftOut } from "./shelf";
+import { Uploads } from "./uploads";
 
 const DEVICE_KEY = "memo.device";
 const NEWS_MS = 200; // someone who types makes news at every key: the list takes them together
@@ -18,6 +19,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   readonly library: Library;
   readonly drafts: Drafts;
   readonly outbox: Outbox;
+  readonly uploads: Uploads;
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
@@ -40,6 +42,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
       store,
     });
     this.profile = new Profile(user, this.client, session);
+    this.uploads = new Uploads(this.client, session);
     const name = nameOf(user);
     this.drafts = new Drafts();
     this.outbox = new Outbox(name, cache, this.client);
@@ -110,6 +113,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.library.stop();
     this.outbox.stop();
     this.profile.stop();
+    this.uploads.stop();
     this.client.close();
     this.#cache.close();
   }

@@ -1,7 +1,7 @@
 import { MemoError } from "@memory-app/client";
 import { h, setAttribute, type Child } from "../dom";
 import { icon } from "../icons";
-import { inWords, ofField } from "../trouble";
+import { ofField, sentence } from "../refusal";
 
 type Control = HTMLInputElement | HTMLSelectElement;
 
@@ -180,7 +180,7 @@ export class Form {
 
   /** Says what is wrong, beside the fields if the error names any. */
   refuse(error: MemoError): void {
-    if (!this.#atFields(error)) this.say(inWords(error), "problem");
+    if (!this.#atFields(error)) this.say(sentence(error), "problem");
   }
 
   say(text: string, kind: "problem" | "done" = "done"): void {

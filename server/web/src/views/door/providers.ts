@@ -2,7 +2,7 @@ import { MemoError } from "@memory-app/client";
 import { h } from "../../dom";
 import { providerMark } from "../../icons";
 import { leaveFor, providerNames } from "../../oauth";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 import type { Door } from "../door";
 
 /** Buttons for the providers that the server is set up with; without any, nothing. */
@@ -33,7 +33,7 @@ async function show(door: Door, place: HTMLElement): Promise<void> {
       leaveFor(api, name, "sign-in")
         .catch((error: unknown) => {
           if (!(error instanceof MemoError)) throw error;
-          problem.textContent = inWords(error);
+          problem.textContent = sentence(error);
         })
         .finally(() => (button.disabled = false));
     });

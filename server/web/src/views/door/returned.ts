@@ -2,7 +2,7 @@ import { MemoError } from "@memory-app/client";
 import { h } from "../../dom";
 import { icon } from "../../icons";
 import { providerNames, type Returned } from "../../oauth";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 import type { Door, Step } from "../door";
 import { secondFactor } from "./code";
 import { heading, HEADING } from "./parts";
@@ -38,6 +38,6 @@ async function finish(door: Door, back: Returned | undefined): Promise<void> {
   } catch (error) {
     if (!(error instanceof MemoError)) throw error;
     const asked = error.code === "two_factor_required";
-    door.go(asked ? secondFactor("twoFactorCode", send) : signInSaying(inWords(error), "problem"));
+    door.go(asked ? secondFactor("twoFactorCode", send) : signInSaying(sentence(error), "problem"));
   }
 }

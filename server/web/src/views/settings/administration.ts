@@ -4,7 +4,7 @@ import { size } from "../../bytes";
 import { h } from "../../dom";
 import { nameOf } from "../../presence";
 import { fullTime } from "../../time";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 import { ask } from "../dialog";
 import { actionButton, loaded, panel, type Context } from "./section";
 
@@ -81,7 +81,7 @@ class Users {
       })
       .catch((error: unknown) => {
         if (!(error instanceof MemoError)) throw error;
-        const problem = h("p", { class: "form-error", role: "alert" }, inWords(error));
+        const problem = h("p", { class: "form-error", role: "alert" }, sentence(error));
         if (turn === this.#turn) this.#place.replaceChildren(problem);
       });
   }
@@ -160,7 +160,7 @@ class Users {
           if (!(error instanceof MemoError)) throw error;
           select.value = user.role;
           select.disabled = false;
-          problem.textContent = inWords(error);
+          problem.textContent = sentence(error);
         });
     });
     return h("span", { class: "action" }, select, problem);

@@ -1,7 +1,7 @@
 import { MemoError } from "@memory-app/client";
 import type { MemoryClient } from "@memory-app/client";
 import { h } from "../../dom";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 import { addressOf, Face, fileOf } from "../face";
 import type { Context } from "./section";
 
@@ -29,7 +29,7 @@ export function picture(context: Context): HTMLElement {
       if (before) await forget(client, before);
     } catch (error) {
       if (!(error instanceof MemoError)) throw error;
-      outcome.textContent = inWords(error);
+      outcome.textContent = sentence(error);
     } finally {
       input.disabled = remove.disabled = false;
       input.value = "";

@@ -5,7 +5,7 @@ import { h } from "../../dom";
 import { providerMark } from "../../icons";
 import { leaveFor, providerNames, type Returned } from "../../oauth";
 import { shortTime } from "../../time";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 import { actionButton, panel, type Context } from "./section";
 
 /** The providers that may be signed in with. `back` comes from one's page, to be linked now. */
@@ -29,7 +29,7 @@ export function providersPanel(
   if (back) {
     link(back).catch((error: unknown) => {
       if (!(error instanceof MemoError)) throw error;
-      said.textContent = inWords(error);
+      said.textContent = sentence(error);
     });
   }
   const row = (name: Provider) => {

@@ -4,7 +4,7 @@ import { h, type Child } from "../../dom";
 import { icon, type IconName } from "../../icons";
 import type { Profile } from "../../profile";
 import type { Session } from "../../session";
-import { inWords } from "../../trouble";
+import { sentence } from "../../refusal";
 
 /** What the sections of the settings work with. */
 export interface Context {
@@ -34,7 +34,7 @@ export function loaded({ client, signal }: Context, load: () => Promise<Node>): 
   let failed = false;
   const fail = (error: MemoError) => {
     failed = true;
-    place.replaceChildren(unreachable(inWords(error), attempt));
+    place.replaceChildren(unreachable(sentence(error), attempt));
   };
   const attempt = () => {
     // A call would wait for a connection, and whoever looks at the page with it.
@@ -93,7 +93,7 @@ export function actionButton(
     } catch (error) {
       if (!(error instanceof MemoError)) throw error;
       outcome.dataset.failed = "true";
-      outcome.textContent = inWords(error);
+      outcome.textContent = sentence(error);
     } finally {
       button.disabled = false;
     }
