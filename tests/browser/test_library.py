@@ -74,7 +74,8 @@ async def test_categories_are_dragged_into_order(first: Window, second: Window) 
     await expect(categories(first).first).to_have_accessible_name("Work")
     start = await categories(first).first.bounding_box()
     end = await categories(first).nth(2).bounding_box()
-    assert start and end
+    assert start
+    assert end
     mouse = first.page.mouse
     await mouse.move(start["x"] + 40, start["y"] + 10)
     await mouse.down()
