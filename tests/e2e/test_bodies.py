@@ -172,9 +172,9 @@ async def test_a_body_nested_however_deep_costs_its_request_alone(
             frames.Request(7, "memories.create", msgspec.Raw(body)),
             frames.Request(8, "account.me", msgspec.Raw(b"\x80")),
         )
-        answers = {}
-        while len(answers) < 2:
+        answered: dict[int | None, Any] = {}
+        while len(answered) < 2:
             answer = await socket.take(frames.Reply | frames.Error)  # type: ignore[arg-type]
-            answers[answer.id] = answer
-        assert answers[7].body.code in {"invalid_request", "invalid_message"}
-        assert isinstance(answers[8], frames.Reply)
+            answered[answer.id] = answer
+        assert answered[7].body.code in {"invalid_request", "invalid_message"}
+        assert isinstance(answered[8], frames.Reply)
