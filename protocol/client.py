@@ -7,8 +7,9 @@
         await document.saved()
         await client.enqueue(MEMORIES_UPDATE, UpdateMemory(id=memory_id, is_favorite=True))
 
-It runs one task for the connection, which owns a writer and a heartbeat while connected, and one
-for the queued requests; all of them end with `close`. It is used from the thread of its event loop.
+It runs one task for the connection, which owns a writer and a heartbeat while connected, one
+for the queued requests, and with a store one that sends what earlier runs left; all of them end
+with `close`. It is used from the thread of its event loop.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.events import FEED_CHANGED, SHARING_CHANGED
 from protocol.feed import Changes, GetChanges
 from protocol.following import Feed
+from protocol.leftovers import Leftovers
 from protocol.log import WRITERS
 from protocol.mirror import Mirror, OpenedChannel
 from protocol.offline import MemoryStore, OfflineStore
@@ -97,8 +99,9 @@ class Client:
             is_online=lambda: self.status is Status.ONLINE,
             born=self._born,
         )
+        self._leftovers = Leftovers(store, self.open, self._may_open) if store else None
         self._task: asyncio.Task[None] | None = None
-        self._queue_task: asyncio.Task[None] | None = None
+        self._aides: list[asyncio.Task[None]] = []
         self._signal = Signal()
         self._answers: dict[int, Callable[[object], None]] = {}
         self._documents: dict[UUID, OpenedChannel] = {}
@@ -113,7 +116,10 @@ class Client:
         if self._task is not None:
             raise RuntimeError("a client is started once")
         self._task = asyncio.create_task(self._run(), name="memo client")
-        self._queue_task = asyncio.create_task(self._queue.run(), name="memo client queue")
+        self._aides.append(asyncio.create_task(self._queue.run(), name="memo client queue"))
+        if self._leftovers is not None:
+            sending = asyncio.create_task(self._leftovers.run(), name="memo client leftovers")
+            self._aides.append(sending)
         return self
 
     async def __aexit__(
@@ -223,6 +229,9 @@ class Client:
         """
         if self.status is Status.CLOSED:
             raise MemoError(ErrorCode.CHANNEL_CLOSED, "the client is closed")
+        left = self._leftovers.claim(memory_id) if self._leftovers else None
+        if left is not None and not replica:
+            left.close()
         document = self._documents.get(memory_id)
         if document is None:
             document = (
@@ -263,9 +272,8 @@ class Client:
             await self._connection.close()
         else:
             self._task.cancel()
-        tasks = [task for task in (self._task, self._queue_task) if task is not None]
-        await asyncio.wait(tasks)
-        for task in tasks:
+        await asyncio.wait([self._task, *self._aides])
+        for task in (self._task, *self._aides):
             if not task.cancelled():
                 task.result()
 
@@ -431,6 +439,8 @@ class Client:
             if document.error is None or document.error.code is not ErrorCode.GONE:
                 self._ask_for(document)
         self._queue.connected()
+        if self._leftovers is not None:
+            self._leftovers.wake()
         self._hint()
 
     def _answered(self, answered: Answered) -> None:
@@ -454,6 +464,12 @@ class Client:
         document = self._documents.get(memory_id)
         if document is not None:
             self._ask_for(document)
+        elif self._leftovers is not None:
+            self._leftovers.wake()
+
+    def _may_open(self, memory_id: UUID) -> bool:
+        is_known = memory_id not in self._documents and not self._queue.is_unborn(memory_id)
+        return is_known and self.status is Status.ONLINE
 
     # Requests.
 
@@ -517,8 +533,8 @@ class Client:
         """Nothing more will come. It may be said twice."""
         for document in list(self._documents.values()):
             document.close()
-        if self._queue_task is not None:
-            self._queue_task.cancel()
+        for aide in self._aides:
+            aide.cancel()
         self._queue.end()
         for stream in self._streams:
             stream.end()

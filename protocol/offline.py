@@ -39,6 +39,9 @@ class OfflineStore(RequestStore, Protocol):
     def load(self, memory_id: UUID) -> Kept:
         """What is kept of a document; nothing, for one that is not known."""
 
+    def pending(self) -> Sequence[UUID]:
+        """The documents with pending edits."""
+
     def record(self, memory_id: UUID, update: bytes) -> int:
         """Keep a local edit as pending. Its id is larger than every earlier one."""
 
@@ -78,6 +81,9 @@ class MemoryStore:
             [everything[number] for number in sorted(everything)],
             sorted(pending.items()),
         )
+
+    def pending(self) -> Sequence[UUID]:
+        return [memory_id for memory_id, edits in self._pending.items() if edits]
 
     def record(self, memory_id: UUID, update: bytes) -> int:
         return self._append(self._pending, memory_id, update)
@@ -136,6 +142,7 @@ CREATE TABLE IF NOT EXISTS updates (
     payload    BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS updates_memory ON updates (memory_id, id);
+CREATE INDEX IF NOT EXISTS updates_pending ON updates (memory_id) WHERE pending;
 CREATE TABLE IF NOT EXISTS requests (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     operation  TEXT NOT NULL,
@@ -189,6 +196,13 @@ class SqliteStore:
             [payload for _, payload, _ in rows],
             [(number, payload) for number, payload, pending in rows if pending],
         )
+
+    def pending(self) -> Sequence[UUID]:
+        with self._transaction():
+            rows = self._database.execute(
+                "SELECT DISTINCT memory_id FROM updates WHERE pending ORDER BY memory_id"
+            ).fetchall()
+        return [UUID(memory_id) for (memory_id,) in rows]
 
     def record(self, memory_id: UUID, update: bytes) -> int:
         with self._transaction():

@@ -356,7 +356,8 @@ def quick_start() -> Section:
                 (
                     Paragraph(
                         "On asyncio: `pip install` this repository. `token` may also be a"
-                        " coroutine function that gets one."
+                        " coroutine function that gets one. What a store holds of edits and"
+                        " requests is sent with the next connection, whichever run makes it."
                     ),
                     Code("python", _PYTHON),
                 ),

@@ -18,7 +18,7 @@ import pytest_asyncio
 from protocol import frames
 from protocol.errors import ErrorCode
 from protocol.operations import OPERATIONS, Operation
-from tests.bodies import Bodies
+from tests.bodies import Bodies, nested
 from tests.e2e.rawsocket import PATIENCE, RawSocket
 from tests.serving import LocalServer, register
 
@@ -160,3 +160,21 @@ async def test_whatever_the_body_an_operation_is_answered(
                     code = ErrorCode(answer.body.code)  # type: ignore[call-arg]
                     assert code.status < 500, (body, answer.body)
                     assert answer.body.message
+
+
+@pytest.mark.parametrize("depth", [40, 2000, 30_000])
+async def test_a_body_nested_however_deep_costs_its_request_alone(
+    depth: int, server: LocalServer, people: People
+) -> None:
+    async with RawSocket(server.socket_url, people.admin) as socket:
+        body = msgspec.msgpack.encode({"metadata": nested(depth)})
+        await socket.send(
+            frames.Request(7, "memories.create", msgspec.Raw(body)),
+            frames.Request(8, "account.me", msgspec.Raw(b"\x80")),
+        )
+        answered: dict[int | None, Any] = {}
+        while len(answered) < 2:
+            answer = await socket.take(frames.Reply | frames.Error)  # type: ignore[arg-type]
+            answered[answer.id] = answer
+        assert answered[7].body.code in {"invalid_request", "invalid_message"}
+        assert isinstance(answered[8], frames.Reply)

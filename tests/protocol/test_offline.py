@@ -85,6 +85,17 @@ def test_a_forgotten_document_is_unknown(store: OfflineStore) -> None:
     assert store.load(OTHER).updates == [b"x"]
 
 
+def test_documents_with_pending_edits_are_listed(store: OfflineStore) -> None:
+    assert list(store.pending()) == []
+    number = store.record(ONE, b"a")
+    store.record(ONE, b"b")
+    store.record(OTHER, b"x")
+    store.receive(UUID(int=3), [b"c"], "e", 1)
+    assert sorted(store.pending()) == [ONE, OTHER]
+    store.settle(ONE, range(number, number + 2), "e", 2)
+    assert list(store.pending()) == [OTHER]
+
+
 def test_ids_are_never_used_again(store: OfflineStore) -> None:
     number = store.record(ONE, b"a")
     store.forget(ONE)

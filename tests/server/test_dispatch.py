@@ -14,7 +14,7 @@ from protocol.limits import Limit
 from protocol.log import Author
 from protocol.operations import OPERATIONS, Operation, Permission
 from server.config import Rate
-from server.dispatch import Binding, Call, Dispatcher
+from server.dispatch import MAX_BODY_BYTES, Binding, Call, Dispatcher
 from server.limits import Limiter
 from server.metrics import Metrics
 from server.tokens import Principal
@@ -106,6 +106,17 @@ async def test_a_malformed_body_is_an_error_with_the_requests_id(
         [answer] = frames.decode_server(answer)
     assert answer.id == 7
     assert error_of(answer).code == ErrorCode.INVALID_REQUEST.value
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+async def test_a_body_that_is_too_large_is_refused_before_it_is_read(
+    operation: Operation[Any, Any],
+) -> None:
+    body = msgspec.msgpack.encode({"padding": "x" * MAX_BODY_BYTES})
+    request = frames.Request(7, operation.name, msgspec.Raw(body))
+    answer = await all_bound().run(call_with(*Permission), request)
+    assert answer.id == 7
+    assert error_of(answer).code == ErrorCode.TOO_LARGE.value
 
 
 async def test_an_unknown_operation_is_named() -> None:

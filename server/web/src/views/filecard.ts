@@ -1,5 +1,5 @@
 import type { File as StoredFile } from "@memory-app/client";
-import { isImage, type Attachments } from "../attachments";
+import type { Attachments } from "../attachments";
 import { size } from "../bytes";
 import { h } from "../dom";
 import { icon, type IconName } from "../icons";
@@ -29,19 +29,15 @@ export function fileCard(id: string, attachments: Attachments, viewer: Viewer): 
     label(file.filename, size(file.fileSize)),
   );
   const card = h("li", { class: "file", title: file.filename }, open);
-  card.dataset.file = id;
-  if (file.hasThumbnail) void picture(file, attachments, card, open);
-  else if (isImage(file)) card.classList.add("file-image");
+  if (file.hasThumbnail) void picture(file, attachments, open);
   return card;
 }
 
 async function picture(
   file: StoredFile,
   attachments: Attachments,
-  card: HTMLElement,
   open: HTMLElement,
 ): Promise<void> {
-  card.classList.add("file-image");
   try {
     const image = h("img", { class: "file-picture", alt: "", draggable: "false" });
     image.src = await attachments.url(file.id, true);

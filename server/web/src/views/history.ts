@@ -105,8 +105,8 @@ export class HistoryView {
 
   #item(version: Version): HTMLElement {
     const { id, kind, name, changedAt, authors } = version;
-    const title =
-      name ?? (kind === "current" ? "Now" : kind === "restore" ? "Before a restore" : fullTime(changedAt));
+    const plain = kind === "restore" ? "Before a restore" : fullTime(changedAt);
+    const title = name ?? (kind === "current" ? "Now" : plain);
     const who = authors.map((author) => this.#person(author)).join(", ");
     const when = shortTime(changedAt);
     const facts = h(
@@ -189,7 +189,11 @@ export class HistoryView {
       { class: "version-bar" },
       h(
         "button",
-        { class: "icon-button version-back", "aria-label": "Back to the versions", on: { click: back } },
+        {
+          class: "icon-button version-back",
+          "aria-label": "Back to the versions",
+          on: { click: back },
+        },
         icon("back"),
       ),
     );

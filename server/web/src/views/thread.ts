@@ -122,14 +122,11 @@ export class ThreadView {
             : undefined;
       this.#composer.setPen(this.#pen);
       this.#only.hidden = this.#pen !== undefined;
+      const reads = "You can read this thread, not write in it.";
       this.#only.lastElementChild!.textContent =
-        role === "viewer" ? "You can read this thread, not write in it." : "Nothing can be added now.";
+        role === "viewer" ? reads : "Nothing can be added now.";
       this.#render();
     }
-  }
-
-  get count(): number {
-    return this.#memory.messages.list().length;
   }
 
   attach(files: readonly File[]): void {
@@ -139,7 +136,8 @@ export class ThreadView {
   /** Goes to the first unread message, or to the end. */
   go(): void {
     const unread = this.#divider.isConnected;
-    const goal = unread ? this.#divider : this.#composer.element.hidden ? this.#end : this.#composer.element;
+    const end = this.#pen ? this.#composer.element : this.#end;
+    const goal = unread ? this.#divider : end;
     goal.scrollIntoView({ block: unread ? "center" : "end", behavior: "smooth" });
     if (this.#pen && !matchMedia("(pointer: coarse)").matches) this.#composer.focus();
   }
@@ -168,7 +166,8 @@ export class ThreadView {
     const window = all.slice(-this.#shown);
     this.#earlier.hidden = window.length === all.length;
     this.#none.hidden = all.length > 0;
-    this.#none.textContent = this.#pen ? "No messages yet. Say something about this memory." : "No messages yet.";
+    const invitation = this.#pen ? " Say something about this memory." : "";
+    this.#none.textContent = `No messages yet.${invitation}`;
     const unread = window.find((message) => this.#isUnread(message));
     const nodes: Element[] = [];
     for (const message of window) {
