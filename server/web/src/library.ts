@@ -175,6 +175,14 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     );
   }
 
+  /** Whether the server is yet to make this memory, or to take it out of the trash. */
+  isAwaited(id: string): boolean {
+    return this.#outbox.entries.some(({ operation, body }) => {
+      if (operation === "memories.create") return body.id === id;
+      return operation === "memories.bulk" && body.action === "restore" && body.ids.includes(id);
+    });
+  }
+
   /** Asks the server what is in the trash: the feed says only that something is gone. */
   async updateTrash(): Promise<void> {
     const put: Row[] = [];

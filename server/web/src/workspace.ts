@@ -75,7 +75,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
 
   /** A memory's document; the server has heard of the memory before it is asked for it. */
   async open(memoryId: string): Promise<MemoryDocument> {
-    if (this.client.status === "online" && this.library.isUnsent(memoryId)) {
+    if (this.client.status === "online" && this.library.isAwaited(memoryId)) {
       await this.outbox.drain();
     }
     return this.client.open(memoryId);

@@ -22,6 +22,8 @@ interface Writer extends Part {
   setWritable(writable: boolean): void;
 }
 
+const MISSING = new Set(["gone", "not_found"]);
+
 /** One memory, open for reading and writing. */
 export class MemoryView {
   readonly element: HTMLElement;
@@ -44,7 +46,7 @@ export class MemoryView {
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
-  #wasGone = false;
+  #wasMissing = false;
   #closed = false;
 
   constructor(
@@ -144,12 +146,14 @@ export class MemoryView {
     const sync = this.#document?.sync;
     this.#wasListed ||= row !== undefined;
     if (row) this.#describe(row);
-    // Until the server has heard of a new memory it cannot find it, and that is no refusal.
-    const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
+    // Until the server has made a memory, or restored it, it has none, and that is no refusal.
+    const missing = MISSING.has(sync?.error?.code ?? "");
+    const early = missing && library.isAwaited(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
-    if (this.#wasGone && row) this.#document?.retry(); // it came back from the trash
-    this.#wasGone = gone;
+    const isBack = missing && this.#wasMissing && row !== undefined && !early;
+    this.#wasMissing = early || gone;
+    if (isBack) this.#document?.retry();
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
