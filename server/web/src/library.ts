@@ -1,5 +1,12 @@
 import { Emitter } from "@memory-app/client";
-import type { BulkMemories, Category, Change, Changes, MemoryClient, Operations } from "@memory-app/client";
+import type {
+  BulkMemories,
+  Category,
+  Change,
+  Changes,
+  MemoryClient,
+  Operations,
+} from "@memory-app/client";
 import type { Cache, Queued } from "./cache";
 import { withDraft, type Drafts } from "./drafts";
 import { isInView } from "./filter";
