@@ -165,6 +165,7 @@ export class Rows {
     const move = moves[event.key];
     const { active } = this;
     if (move !== undefined && last >= 0) {
+      if (event.shiftKey && active && !this.#chosen) this.#owner.choose(active, false);
       this.#activate(Math.max(0, Math.min(last, move)));
       if (event.shiftKey && this.active) this.#owner.choose(this.active, true);
     } else if (event.key === " " && active) this.#owner.choose(active, event.shiftKey);
