@@ -67,7 +67,6 @@ export class Categories {
       {
         class: "side-item",
         title: name,
-        "aria-label": name,
         "aria-description": count === 1 ? "1 memory" : `${count} memories`,
         "aria-current": shown && "true",
         "data-category": id,

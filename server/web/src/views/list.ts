@@ -27,7 +27,7 @@ export class ListView {
   #search: SearchField;
   #blank: Blank;
   #order: Order;
-  #title = h("h2", { class: "list-title" });
+  #title = h("h1", { class: "list-title" });
   #count = h("span", { class: "list-count" });
   #said = h("p", { class: "unseen", role: "status" });
   #choose: HTMLButtonElement;
