@@ -163,6 +163,8 @@ export class Shell {
     if (command && event.key.toLowerCase() === "k") {
       if (matchMedia("(width < 800px)").matches) go(undefined);
       this.#list.focusSearch();
+    } else if (command && event.key === "z" && !takesText(event.target)) {
+      if (!this.#toasts.act()) return;
     } else if (event.key === "n" && !command && !event.altKey && !takesText(event.target)) {
       void this.#create();
     } else if (event.key === "Escape" && this.#memory && !takesText(event.target)) {
@@ -185,6 +187,8 @@ export class Shell {
         key("Ctrl K", "Search"),
         key("↑ ↓", "Through the list"),
         key("Esc", "Back to the list"),
+        key("Space", "Select"),
+        key("Ctrl Z", "Undo"),
       ),
     );
   }
