@@ -187,7 +187,9 @@ export class Shell {
         key("Ctrl K", "Search"),
         key("↑ ↓", "Through the list"),
         key("Esc", "Back to the list"),
+        key("M", "What to do with it"),
         key("Space", "Select"),
+        key("Del", "Move to trash"),
         key("Ctrl Z", "Undo"),
       ),
     );
