@@ -50,9 +50,8 @@ export class Cache {
       }
       if (names.contains("values")) transaction!.objectStore("values").clear();
       else database.createObjectStore("values");
-      if (!names.contains("outbox")) {
-        database.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true });
-      }
+      if (names.contains("outbox")) renew(transaction!.objectStore("outbox"));
+      else database.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true });
     };
     return answer(request).then((database) => new Cache(database));
   }
@@ -120,6 +119,24 @@ export class Cache {
     transaction.objectStore("outbox").delete(seq);
     return committed(transaction);
   }
+}
+
+/** Changes that the first version queued, as this one does: none of them is lost. */
+function renew(outbox: IDBObjectStore): void {
+  const reading = outbox.openCursor();
+  reading.onsuccess = () => {
+    const cursor = reading.result;
+    if (!cursor) return;
+    const { seq, operation, body } = cursor.value;
+    const at = new Date().toISOString();
+    if (operation === "memories.create") cursor.update({ seq, operation, body, at });
+    else {
+      const mark = body.isFavorite ? "favorite" : "unfavorite";
+      const action = operation === "memories.delete" ? "delete" : mark;
+      cursor.update({ seq, operation: "memories.bulk", body: { ids: [body.id], action }, at });
+    }
+    cursor.continue();
+  };
 }
 
 function byId<T extends { id: string }>(items: T[]): Map<string, T> {

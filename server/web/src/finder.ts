@@ -23,6 +23,7 @@ export interface Hit extends Excerpt {
 export class Finder extends Emitter<{ changed: void }> {
   #client: MemoryClient;
   #asked = "";
+  #search = "";
   #ask: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #call: AbortController | undefined;
@@ -46,6 +47,9 @@ export class Finder extends Emitter<{ changed: void }> {
     if (asked === this.#asked) return;
     this.#asked = asked;
     this.#stop();
+    // Whoever types on sees what was found so far until there is more to say.
+    if (!this.#search || !search.startsWith(this.#search)) this.hits = new Map();
+    this.#search = search;
     this.#ask = undefined;
     this.searching = asked !== "";
     if (!asked) {
@@ -53,7 +57,7 @@ export class Finder extends Emitter<{ changed: void }> {
       return;
     }
     const body = { query, limit: LIMIT, categoryId: category ?? null, tags: tag ? [tag] : [] };
-    this.#ask = () => void this.#search(body);
+    this.#ask = () => void this.#send(body);
     this.#timer = setTimeout(this.#ask, PAUSE_MS);
   }
 
@@ -62,7 +66,7 @@ export class Finder extends Emitter<{ changed: void }> {
     this.#unsubscribe();
   }
 
-  async #search(body: SearchQuery): Promise<void> {
+  async #send(body: SearchQuery): Promise<void> {
     this.#stop();
     if (this.#client.status !== "online") return this.#found(new Map());
     const call = new AbortController();

@@ -1,5 +1,12 @@
 import { Emitter } from "@memory-app/client";
-import type { BulkMemories, Category, Change, Changes, MemoryClient, Operations } from "@memory-app/client";
+import type {
+  BulkMemories,
+  Category,
+  Change,
+  Changes,
+  MemoryClient,
+  Operations,
+} from "@memory-app/client";
 import type { Cache, Queued } from "./cache";
 import { withDraft, type Drafts } from "./drafts";
 import { isInView } from "./filter";
@@ -173,6 +180,14 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     return this.#outbox.entries.some(
       (entry) => entry.operation === "memories.create" && entry.body.id === id,
     );
+  }
+
+  /** Whether the server is yet to make this memory, or to take it out of the trash. */
+  isAwaited(id: string): boolean {
+    return this.#outbox.entries.some(({ operation, body }) => {
+      if (operation === "memories.create") return body.id === id;
+      return operation === "memories.bulk" && body.action === "restore" && body.ids.includes(id);
+    });
   }
 
   /** Asks the server what is in the trash: the feed says only that something is gone. */

@@ -45,7 +45,8 @@ export const categoryIcons: Readonly<Record<string, [icon: IconName, name: strin
 const HEX = /^#[0-9a-f]{6}$/i;
 
 export function categoryIcon(name: string | null): IconName {
-  return (name !== null && Object.hasOwn(categoryIcons, name) && categoryIcons[name]![0]) || "folder";
+  const known = name !== null && Object.hasOwn(categoryIcons, name);
+  return known ? categoryIcons[name]![0] : "folder";
 }
 
 /** Gives the element the colour of a category, which its style sheet calls `--category`. */

@@ -25,6 +25,8 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   #stop = new AbortController();
   #news: ReturnType<typeof setTimeout> | undefined;
   #trashShown = false;
+  #trashAsked = false;
+  #trashNews = false;
   /** Whether the server has ever told this page what is in the trash. */
   trashKnown = false;
 
@@ -84,7 +86,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
 
   /** A memory's document; the server has heard of the memory before it is asked for it. */
   async open(memoryId: string): Promise<MemoryDocument> {
-    if (this.client.status === "online" && this.library.isUnsent(memoryId)) {
+    if (this.client.status === "online" && this.library.isAwaited(memoryId)) {
       await this.outbox.drain();
     }
     return this.client.open(memoryId);
@@ -130,16 +132,23 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.#cache.detach(this.#updateTrash());
   }
 
+  /** Asks once more when there was news while it asked: an old answer must not be the last. */
   async #updateTrash(): Promise<void> {
-    if (!this.#trashShown || this.client.status !== "online") return;
+    this.#trashNews = true;
+    if (this.#trashAsked) return;
+    this.#trashAsked = true;
     try {
-      await this.library.updateTrash();
-      this.trashKnown = true;
+      while (this.#trashNews && this.#trashShown && this.client.status === "online") {
+        this.#trashNews = false;
+        await this.library.updateTrash();
+        this.trashKnown = true;
+        this.emit("trash", undefined);
+      }
     } catch (error) {
-      if (!(error instanceof MemoError)) throw error;
-      return; // what is known here is shown; the next news ask again
+      if (!(error instanceof MemoError)) throw error; // the next news ask again
+    } finally {
+      this.#trashAsked = false;
     }
-    this.emit("trash", undefined);
   }
 
   /** Frees what deleted memories take here, but not edits that nobody else has. */

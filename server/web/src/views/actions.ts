@@ -96,7 +96,7 @@ export class Actions {
 
   async archive(rows: readonly Row[], archive: boolean): Promise<void> {
     await this.#do(rows, archive ? "archive" : "unarchive");
-    this.#toasts.show(archive ? `${said(rows)} in the archive.` : `${said(rows)} back in the list.`, {
+    this.#toasts.show(`${said(rows)} ${archive ? "in the archive" : "back in the list"}.`, {
       label: "Undo",
       run: () => void this.#do(rows, archive ? "unarchive" : "archive"),
     });
@@ -125,8 +125,9 @@ export class Actions {
   /** Asks, and answers whether it was done. */
   async purge(rows: readonly Row[]): Promise<boolean> {
     const one = rows.length === 1;
+    const what = one ? `“${titleOf(rows[0]!)}”` : `${rows.length} memories`;
     const sure = await ask({
-      title: one ? `Delete “${titleOf(rows[0]!)}” for good?` : `Delete ${rows.length} memories for good?`,
+      title: `Delete ${what} for good?`,
       text:
         `${one ? "It is" : "They are"} removed from all devices, with threads, files and ` +
         "history. This cannot be undone.",

@@ -22,6 +22,8 @@ export class Categories {
   #list = h("ul", { class: "side-items" });
   #said = h("p", { class: "unseen", role: "status" });
   #drag: Drag | undefined;
+  #counts: Counts | undefined;
+  #shown = "";
 
   /** `chosen` is called when a category is shown. */
   constructor(library: Library, filter: Filter, chosen: () => void) {
@@ -48,10 +50,16 @@ export class Categories {
   }
 
   render(counts: Counts): void {
+    this.#counts = counts;
     if (this.#drag) return; // what is being dragged must stay
-    const focused = (document.activeElement as HTMLElement | null)?.dataset.category;
     const { category: shown } = this.#filter.query;
-    const items = this.#library.categories.map((category) =>
+    const { categories } = this.#library;
+    const looks = categories.map(({ id, name, icon, color }) => [id, name, icon, color]);
+    const now = JSON.stringify([shown, looks, [...counts.categories].sort()]);
+    if (this.#shown === now) return; // and so must what is being clicked
+    this.#shown = now;
+    const focused = (document.activeElement as HTMLElement | null)?.dataset.category;
+    const items = categories.map((category) =>
       this.#item(category, counts.categories.get(category.id) ?? 0, category.id === shown),
     );
     this.#list.replaceChildren(...items);
@@ -67,7 +75,7 @@ export class Categories {
       {
         class: "side-item",
         title: name,
-        "aria-label": name,
+        "aria-description": count === 1 ? "1 memory" : `${count} memories`,
         "aria-current": shown && "true",
         "data-category": id,
         "aria-keyshortcuts": "Alt+ArrowUp Alt+ArrowDown",
@@ -162,7 +170,12 @@ export class Categories {
     const drag = new Drag(item, event);
     drag.done = (moved) => {
       this.#drag = undefined;
-      if (!moved) return;
+      if (!moved) {
+        // What came meanwhile, but not before the click that this was.
+        setTimeout(() => this.#counts && this.render(this.#counts));
+        return;
+      }
+      this.#shown = "";
       const ids = [...this.#list.children].map((child) => (child as HTMLElement).dataset.id!);
       void this.#library.reorderCategories(ids);
     };

@@ -10,6 +10,13 @@ export class ChoiceBar {
     role: "toolbar",
     "aria-label": "Selected memories",
     hidden: true,
+    on: {
+      keydown: (event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        this.#done();
+      },
+    },
   });
   #actions: Actions;
   #done: () => void;

@@ -1,23 +1,17 @@
 import { h, setAttribute } from "../dom";
-import {
-  dayOf,
-  everything,
-  isListed,
-  isNarrowed,
-  select,
-  type Filter,
-  type Query,
-} from "../filter";
+import { everything, isListed, isNarrowed, select, type Filter, type Query } from "../filter";
 import { Finder } from "../finder";
 import { icon } from "../icons";
 import type { Row } from "../row";
-import { shortDay } from "../time";
 import { parse } from "../words";
 import type { Workspace } from "../workspace";
 import type { Actions } from "./actions";
+import { Blank, type Lack } from "./blank";
 import { ChoiceBar } from "./choicebar";
+import { Narrowing } from "./narrowing";
 import { Order } from "./order";
 import { Rows } from "./rows";
+import { SearchField } from "./searchfield";
 import { titleOf } from "./sidebar";
 
 /** The memories that a view holds: search, order, and what is done to many of them at once. */
@@ -30,22 +24,22 @@ export class ListView {
   #rows: Rows;
   #found: Row[] = [];
   #words = parse("");
-  #search: HTMLInputElement;
+  #search: SearchField;
+  #blank: Blank;
   #order: Order;
-  #title = h("h2", { class: "list-title" });
+  #title = h("h1", { class: "list-title" });
   #count = h("span", { class: "list-count" });
   #said = h("p", { class: "unseen", role: "status" });
-  #choose = h("button", { class: "icon-button", on: { click: () => this.#toggleChoosing() } });
+  #choose: HTMLButtonElement;
   #new: HTMLButtonElement;
   #emptyTrash: HTMLButtonElement;
-  #chips = h("ul", { class: "list-chips", "aria-label": "Narrowed to" });
-  #empty = h("div", { class: "empty" });
+  #narrowing: Narrowing;
   #archived = h("button", { class: "list-more link-button", hidden: true });
   #bar: ChoiceBar;
   #chosen: Set<string> | undefined;
   #anchor: string | undefined; // where a range of chosen rows starts
+  #lacked: Lack | undefined;
   #listed = "";
-  #create: () => void;
   #unsubscribe: (() => void)[] = [];
   #frame = 0;
 
@@ -60,7 +54,6 @@ export class ListView {
     this.#workspace = workspace;
     this.#filter = filter;
     this.#actions = actions;
-    this.#create = create;
     this.#finder = new Finder(workspace.client);
     this.#order = new Order(filter);
     this.#rows = new Rows({
@@ -73,23 +66,9 @@ export class ListView {
       this.#choosing(undefined);
       this.#rows.focus();
     });
-    this.#search = h("input", {
-      type: "search",
-      id: "search",
-      placeholder: "Search memories",
-      role: "combobox",
-      "aria-label": "Search memories",
-      "aria-controls": "rows",
-      "aria-expanded": "true",
-      "aria-autocomplete": "list",
-      autocomplete: "off",
-      maxlength: 200,
-      on: {
-        input: () => filter.set({ search: this.#search.value }),
-        keydown: (event) => this.#searchKey(event, open),
-        blur: () => setAttribute(this.#search, "aria-activedescendant", undefined),
-      },
-    });
+    this.#narrowing = new Narrowing(filter);
+    this.#search = new SearchField(filter, this.#rows, open);
+    this.#blank = new Blank(create, () => filter.show("all"));
     this.#new = h(
       "button",
       {
@@ -109,9 +88,17 @@ export class ListView {
       },
       "Empty trash",
     );
-    this.#choose.append(icon("select"));
+    this.#choose = h(
+      "button",
+      {
+        class: "icon-button",
+        "aria-label": "Select memories",
+        title: "Select memories",
+        on: { click: () => this.#choosing(this.#chosen ? undefined : new Set()) },
+      },
+      icon("select"),
+    );
     this.#archived.addEventListener("click", () => filter.set({ view: "archive" }));
-    const hint = navigator.platform.startsWith("Mac") ? "⌘K" : "Ctrl K";
     this.element = h(
       "section",
       { class: "list", "aria-label": "Your memories" },
@@ -135,10 +122,10 @@ export class ListView {
         this.#emptyTrash,
       ),
       this.#order.panel,
-      h("div", { class: "search" }, icon("search"), this.#search, h("kbd", {}, hint)),
-      this.#chips,
+      this.#search.element,
+      this.#narrowing.element,
       this.#rows.element,
-      this.#empty,
+      this.#blank.element,
       this.#archived,
       this.#bar.element,
       this.#said,
@@ -164,7 +151,6 @@ export class ListView {
 
   focusSearch(): void {
     this.#search.focus();
-    this.#search.select();
   }
 
   /** Shows everything of the view again: a new memory must not hide. */
@@ -179,23 +165,6 @@ export class ListView {
     cancelAnimationFrame(this.#frame);
     this.#finder.destroy();
     for (const stop of this.#unsubscribe) stop();
-  }
-
-  #searchKey(event: KeyboardEvent, open: (id: string) => void): void {
-    const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 5, PageUp: -5 };
-    const step = steps[event.key];
-    const { active } = this.#rows;
-    if (event.isComposing) return;
-    if (step !== undefined) {
-      // The first key down goes to the first row, not past it.
-      const first = !this.#search.hasAttribute("aria-activedescendant");
-      this.#rows.move(first && step > 0 ? step - 1 : step);
-      setAttribute(this.#search, "aria-activedescendant", this.#rows.activeElement);
-    } else if (event.key === "Enter" && active) open(active);
-    else if (event.key === "Escape" && this.#search.value) this.#filter.set({ search: "" });
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
   }
 
   #key(event: KeyboardEvent, active: string | undefined): boolean {
@@ -215,10 +184,6 @@ export class ListView {
     const { rows, trash } = this.#workspace.library;
     const found = this.#filter.query.view === "trash" ? trash : rows;
     return [...ids].map((id) => found.get(id)).filter((row) => row !== undefined);
-  }
-
-  #toggleChoosing(): void {
-    this.#choosing(this.#chosen ? undefined : new Set());
   }
 
   #pick(id: string, range: boolean): void {
@@ -261,8 +226,9 @@ export class ListView {
     const found = select((trash ? library.trash : library.rows).values(), query);
     const shown = new Set(found.map((row) => row.id));
     for (const [id, hit] of hits) {
-      const row = library.rows.get(id) ?? hit.row;
-      if (!shown.has(id) && isListed(row, query)) found.push(row);
+      // A list that is whole knows better than an answer from before.
+      const row = library.rows.get(id) ?? (library.loaded ? undefined : hit.row);
+      if (row && !shown.has(id) && isListed(row, query)) found.push(row);
     }
     const listed = JSON.stringify(query);
     if (listed !== this.#listed) this.#words = parse(query.search);
@@ -280,8 +246,9 @@ export class ListView {
     this.#found = found;
     this.#rows.element.hidden = found.length === 0;
     this.#renderHead(found.length);
-    this.#renderChips(query);
-    this.#renderEmpty(query);
+    this.#narrowing.render(query);
+    this.#lacked = this.#lack(query);
+    this.#blank.show(query, this.#lacked);
     this.#renderArchived(query);
     this.#renderChoice();
   }
@@ -297,7 +264,7 @@ export class ListView {
     this.#emptyTrash.hidden = !trash || library.trash.size === 0;
     this.#choose.disabled = count === 0 && !this.#chosen;
     this.#order.render(query);
-    if (this.#search.value !== query.search) this.#search.value = query.search;
+    this.#search.render();
     const waits = query.search !== "" && this.#finder.searching;
     this.element.classList.toggle("searching", waits);
     if (!query.search) this.#said.textContent = "";
@@ -305,30 +272,6 @@ export class ListView {
       const text = count === 1 ? "1 memory found" : `${count} memories found`;
       if (this.#said.textContent !== text) this.#said.textContent = text;
     }
-  }
-
-  #renderChips({ tag, from, until }: Query): void {
-    const now = JSON.stringify([tag, from, until]);
-    if (this.#chips.dataset.shown === now) return;
-    this.#chips.dataset.shown = now;
-    const chips: [label: string, off: Partial<Query>][] = [];
-    if (tag !== undefined) chips.push([`#${tag}`, { tag: undefined }]);
-    if (from ?? until) chips.push([span(from, until), { from: undefined, until: undefined }]);
-    this.#chips.replaceChildren(
-      ...chips.map(([label, off]) => {
-        const remove = h(
-          "button",
-          {
-            class: "chip-remove",
-            "aria-label": `Remove the filter ${label}`,
-            on: { click: () => this.#filter.set(off) },
-          },
-          icon("close"),
-        );
-        return h("li", { class: "chip" }, h("span", {}, label), remove);
-      }),
-    );
-    this.#chips.hidden = chips.length === 0;
   }
 
   /** Whoever searches everything is told of what the archive has. */
@@ -344,73 +287,20 @@ export class ListView {
   #renderChoice(): void {
     const chosen = this.#chosen && this.#rowsOf(this.#chosen);
     if (chosen) this.#chosen = new Set(chosen.map((row) => row.id));
-    const label = chosen ? "Stop selecting" : "Select memories";
-    setAttribute(this.#choose, "aria-label", label);
     setAttribute(this.#choose, "aria-pressed", String(chosen !== undefined));
-    this.#choose.title = label;
     this.#rows.choose(this.#chosen);
     this.#bar.show(chosen, this.#filter.query.view === "trash", () =>
       this.#choosing(new Set(this.#found.map((row) => row.id))),
     );
   }
 
-  #renderEmpty(query: Query): void {
-    const { library } = this.#workspace;
-    const nothing = this.#found.length === 0;
-    this.#empty.hidden = !nothing;
-    const waits = query.search !== "" && this.#finder.searching;
-    const online = this.#workspace.client.status === "online";
-    const trash = query.view === "trash";
-    const known = trash ? this.#workspace.trashKnown : library.loaded;
-    const standing = `${known}${trash && online}${JSON.stringify(query)}`;
-    const state = !nothing ? "" : waits ? "searching" : standing;
-    if (this.#empty.dataset.shown === state) return; // a button being clicked must stay
-    this.#empty.dataset.shown = state;
-    if (!nothing) return;
-    if (trash && !known && !online) {
-      this.#empty.replaceChildren(
-        icon("offline"),
-        h("p", { class: "empty-title" }, "The trash is on the server"),
-        h("p", {}, "It is shown here when you are back online."),
-      );
-    } else if (waits || (!known && !isNarrowed(query))) {
-      const line = () => h("div", { class: "row-skeleton", "aria-hidden": "true" });
-      this.#empty.replaceChildren(line(), line(), line());
-    } else if (isNarrowed(query)) {
-      const all = { class: "button", on: { click: () => this.#filter.show("all") } };
-      this.#empty.replaceChildren(
-        h("p", { class: "empty-title" }, "Nothing found"),
-        h("p", {}, "No memory matches."),
-        h("button", all, "Show all memories"),
-      );
-    } else this.#empty.replaceChildren(...this.#blank(query));
+  #lack(query: Query): Lack | undefined {
+    if (this.#found.length > 0) return undefined;
+    const { library, client, trashKnown } = this.#workspace;
+    // Whoever types on where nothing was found sees no more than that until there is an answer.
+    if (query.search && this.#finder.searching) return this.#lacked === "none" ? "none" : "waiting";
+    if (query.view !== "trash") return library.loaded || isNarrowed(query) ? "none" : "waiting";
+    if (trashKnown) return "none";
+    return client.status === "online" ? "waiting" : "offline";
   }
-
-  #blank({ view, category }: Query): Node[] {
-    const [title, text] = category !== undefined ? blank.category : blank[view];
-    const nodes: Node[] = [h("p", { class: "empty-title" }, title), h("p", {}, text)];
-    if (view === "all") {
-      const label = category === undefined ? "Write the first one" : "Write one here";
-      nodes.push(h("button", { class: "button", on: { click: this.#create } }, label));
-    }
-    return nodes;
-  }
-}
-
-const blank = {
-  all: ["No memories yet", "What you write appears here, the latest on top."],
-  category: ["Nothing in here yet", "Put memories into this category from their menus."],
-  favorites: ["No favourites yet", "Star a memory, and it is always at hand here."],
-  shared: ["Nothing shared with you", "Memories that others share with you appear here."],
-  archive: ["The archive is empty", "What you archive leaves the list and is kept here."],
-  trash: ["The trash is empty", "Deleted memories wait here before they go for good."],
-} as const;
-
-/** "1 May – 7 May", or what is open of it. */
-function span(from: string | undefined, until: string | undefined): string {
-  const today = dayOf(new Date());
-  if (from === today && (until === undefined || until === today)) return "Today";
-  if (from === until) return shortDay(from!);
-  if (from && until) return `${shortDay(from)} – ${shortDay(until)}`;
-  return from ? `Since ${shortDay(from)}` : `Until ${shortDay(until!)}`;
 }

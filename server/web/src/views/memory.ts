@@ -23,6 +23,8 @@ interface Writer extends Part {
   setWritable(writable: boolean): void;
 }
 
+const MISSING = new Set(["gone", "not_found"]);
+
 /** One memory, open for reading and writing. */
 export class MemoryView {
   readonly element: HTMLElement;
@@ -48,7 +50,7 @@ export class MemoryView {
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
   #isMine = true;
-  #wasGone = false;
+  #wasMissing = false;
   #closed = false;
 
   constructor(
@@ -158,12 +160,14 @@ export class MemoryView {
       this.#isMine = row.role === "owner";
       this.#describe(row);
     }
-    // Until the server has heard of a new memory it cannot find it, and that is no refusal.
-    const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
+    // Until the server has made a memory, or restored it, it has none, and that is no refusal.
+    const missing = MISSING.has(sync?.error?.code ?? "");
+    const early = missing && library.isAwaited(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
-    if (this.#wasGone && row) this.#document?.retry(); // it came back from the trash
-    this.#wasGone = gone;
+    const isBack = missing && this.#wasMissing && row !== undefined && !early;
+    this.#wasMissing = early || gone;
+    if (isBack) this.#document?.retry();
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;

@@ -63,6 +63,7 @@ export class Rows {
         role: "listbox",
         tabindex: "0",
         "aria-label": "Memories",
+        "aria-keyshortcuts": "m Space Delete",
         on: {
           keydown: (event) => this.#key(event),
           focus: () => this.#render(),
@@ -145,10 +146,13 @@ export class Rows {
     const row = (event.target as Element).closest<HTMLElement>("[role=option]");
     if (row?.dataset.id) {
       this.#owner.menu(row.dataset.id, { x: event.x, y: event.y, within: row });
-    } else if (this.active) {
-      const place = this.#shown.get(this.active)?.node.querySelector(".row-more");
-      this.#owner.menu(this.active, place ?? this.element);
-    }
+    } else this.#menuOfActive();
+  }
+
+  #menuOfActive(): void {
+    if (!this.active) return;
+    const place = this.#shown.get(this.active)?.node.querySelector(".row-head");
+    this.#owner.menu(this.active, place ?? this.element);
   }
 
   #key(event: KeyboardEvent): void {
@@ -165,13 +169,15 @@ export class Rows {
     const move = moves[event.key];
     const { active } = this;
     if (move !== undefined && last >= 0) {
+      if (event.shiftKey && active && !this.#chosen) this.#owner.choose(active, false);
       this.#activate(Math.max(0, Math.min(last, move)));
       if (event.shiftKey && this.active) this.#owner.choose(this.active, true);
     } else if (event.key === " " && active) this.#owner.choose(active, event.shiftKey);
     else if (event.key === "Enter" && active) {
       if (this.#chosen) this.#owner.choose(active, false);
       else this.#owner.open(active);
-    } else if (this.#owner.key(event, active)) event.stopPropagation();
+    } else if (event.key === "m" && !event.ctrlKey && !event.metaKey) this.#menuOfActive();
+    else if (this.#owner.key(event, active)) event.stopPropagation();
     else return;
     event.preventDefault();
   }

@@ -182,6 +182,8 @@ export class Shell {
     if (command && event.key.toLowerCase() === "k") {
       if (matchMedia("(width < 800px)").matches) go(undefined);
       this.#list.focusSearch();
+    } else if (command && event.key === "z" && !takesText(event.target)) {
+      if (!this.#toasts.act()) return;
     } else if (event.key === "n" && !command && !event.altKey && !takesText(event.target)) {
       void this.#create();
     } else if (event.key === "Escape" && this.#memory && !takesText(event.target)) {
@@ -204,6 +206,10 @@ export class Shell {
         key("Ctrl K", "Search"),
         key("↑ ↓", "Through the list"),
         key("Esc", "Back to the list"),
+        key("M", "What to do with it"),
+        key("Space", "Select"),
+        key("Del", "Move to trash"),
+        key("Ctrl Z", "Undo"),
       ),
     );
   }

@@ -45,7 +45,7 @@ export class Sidebar {
     this.element = h(
       "aside",
       { class: "side", id: "side", popover: "auto", "aria-label": "Views" },
-      h("header", { class: "side-top" }, h("h1", { class: "brand" }, mark(), "Memory")),
+      h("header", { class: "side-top" }, h("p", { class: "brand" }, mark(), "Memory")),
       h(
         "nav",
         { class: "side-scroll", "aria-label": "Views and categories" },
@@ -76,7 +76,7 @@ export class Sidebar {
     };
     const button = h(
       "button",
-      { class: "side-item", "aria-label": label, on: { click: show } },
+      { class: "side-item", on: { click: show } },
       h("span", { class: "side-sign" }, icon(name)),
       h("span", { class: "side-name" }, label),
     );

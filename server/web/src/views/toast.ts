@@ -2,6 +2,7 @@ import { h } from "../dom";
 import { icon } from "../icons";
 
 const SHOWN_MS = 6_000;
+const SHOWN_TO_ACT_MS = 10_000;
 const AT_MOST = 3;
 
 /** Something to do about a notice while it is shown. */
@@ -22,7 +23,8 @@ export class Toasts {
       icon(kind === "error" ? "alert" : "check"),
       h("span", {}, text),
     );
-    const timer = setTimeout(() => toast.remove(), SHOWN_MS);
+    const shown = typeof kind === "object" ? SHOWN_TO_ACT_MS : SHOWN_MS;
+    const timer = setTimeout(() => toast.remove(), shown);
     const away = () => {
       clearTimeout(timer);
       toast.remove();
@@ -38,5 +40,13 @@ export class Toasts {
     toast.append(close);
     this.element.append(toast);
     while (this.element.childElementCount > AT_MOST) this.element.firstElementChild?.remove();
+  }
+
+  /** Does what the latest notice offers, and answers whether there is one that does. */
+  act(): boolean {
+    const actions = this.element.querySelectorAll<HTMLButtonElement>(".toast-action");
+    const latest = [...actions].at(-1);
+    latest?.click();
+    return latest !== undefined;
   }
 }
