@@ -470,6 +470,23 @@ ACCOUNT_UNLINK = Operation(
     None,
     "Take a provider away again. The last way into the account stays.",
 )
+ACCOUNT_SEND_DELETION_CODE = Operation(
+    "account.sendDeletionCode",
+    Empty,
+    Empty,
+    None,
+    "Send the code that `account.delete` asks for of an account without a password, to its e-mail"
+    " address; at most once a minute.",
+)
+ACCOUNT_DELETE = Operation(
+    "account.delete",
+    identity.DeleteAccount,
+    Empty,
+    None,
+    "Delete the account at once, for good: its sessions end, its memories go with all that is in"
+    " them, also for those they are shared with, and so do its files. Messages that it wrote in"
+    " others' memories stay, as nobody's.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -524,6 +541,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ACCOUNT_LINK,
     ACCOUNT_UNLINK,
     ACCOUNT_UPDATE,
+    ACCOUNT_SEND_DELETION_CODE,
+    ACCOUNT_DELETE,
     SESSIONS_LIST,
     SESSIONS_END,
     ADMIN_USERS,

@@ -31,6 +31,7 @@ from server.auth import Auth, normalize_email
 from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
+from server.deletion import Confirmation, Deletion
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.guard import Guard
@@ -65,6 +66,7 @@ from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
+from storage.departures import Departures
 from storage.guesses import Guesses
 from storage.history import HistoryRows
 from storage.identities import Attempts, Identities
@@ -158,7 +160,7 @@ class App:
 
             accounts = Accounts(pool)
             http = await stack.enter_async_context(httpx.AsyncClient())
-            auth, identity, post = _door(
+            auth, identity, post, confirmation = _door(
                 settings,
                 pool=pool,
                 accounts=accounts,
@@ -258,6 +260,14 @@ class App:
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
                 identity=identity,
+                deletion=Deletion(
+                    Departures(pool),
+                    confirmation,
+                    hub=hub,
+                    notices=notices,
+                    tasks=tasks,
+                    end=notices.session_ended,
+                ),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -312,6 +322,7 @@ class _Door(NamedTuple):
     auth: Auth
     identity: Identity
     post: Post
+    confirmation: Confirmation
 
 
 def _door(
@@ -371,7 +382,10 @@ def _door(
         tokens=email_tokens,
         post=post,
     )
-    return _Door(auth, identity, post)
+    confirmation = Confirmation(
+        accounts, email_tokens, guard=guard, two_factor=two_factor, guesses=guesses, post=post
+    )
+    return _Door(auth, identity, post, confirmation)
 
 
 def _dispatcher(
@@ -391,6 +405,7 @@ def _dispatcher(
     profile: Profile,
     admin: Admin,
     identity: Identity,
+    deletion: Deletion,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -446,6 +461,8 @@ def _dispatcher(
         Binding(operations.ACCOUNT_LINK, identity.link),
         Binding(operations.ACCOUNT_UNLINK, identity.unlink),
         Binding(operations.ACCOUNT_UPDATE, profile.update),
+        Binding(operations.ACCOUNT_SEND_DELETION_CODE, deletion.send_code),
+        Binding(operations.ACCOUNT_DELETE, deletion.delete),
         Binding(operations.SESSIONS_LIST, sessions.list),
         Binding(operations.SESSIONS_END, sessions.end),
         Binding(operations.ADMIN_USERS, admin.users),

@@ -942,6 +942,18 @@ export interface OneAccount {
   user: User;
 }
 
+/**
+ * `password` is the account's. One that has none gives the `code` of the message that
+ * `account.sendDeletionCode` sends; one with two-factor on gives, beside its password, the `code`
+ * of the authenticator.
+ */
+export interface DeleteAccount {
+  /** 1 to 1,024 characters. */
+  password?: string | null;
+  /** 6 to 40 characters. */
+  code?: string | null;
+}
+
 export interface SessionList {
   sessions: DeviceSession[];
 }
@@ -1379,6 +1391,17 @@ export interface Operations {
   "account.unlink": { request: UnlinkIdentity; response: Identities };
   /** Change the signed-in account's profile. */
   "account.update": { request: UpdateAccount; response: OneAccount };
+  /**
+   * Send the code that `account.delete` asks for of an account without a password, to its e-mail
+   * address; at most once a minute.
+   */
+  "account.sendDeletionCode": { request: Empty; response: Empty };
+  /**
+   * Delete the account at once, for good: its sessions end, its memories go with all that is in
+   * them, also for those they are shared with, and so do its files. Messages that it wrote in
+   * others' memories stay, as nobody's.
+   */
+  "account.delete": { request: DeleteAccount; response: Empty };
   /** The account's signed-in devices, the one used last first. */
   "sessions.list": { request: Empty; response: SessionList };
   /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
