@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from protocol.records import Body
-from protocol.rest import Refusal
+from protocol.refusals import Refusal
 
 Action = Literal[
     "favorite",

@@ -53,6 +53,7 @@ class ErrorCode(Enum):
         False,
         "The message or value is larger than allowed, or there are as many as there may be.",
     )
+    QUOTA_EXCEEDED = "quota_exceeded", 413, False, "The account's files take all it may store."
     RATE_LIMITED = "rate_limited", 429, True, "Too many calls; wait for `retryAfter` seconds."
     BUSY = "busy", 503, True, "Too much is in flight on this connection or server."
     UNAVAILABLE = "unavailable", 503, True, "The database, or a provider, cannot be reached."

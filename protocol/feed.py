@@ -7,6 +7,7 @@ import msgspec
 
 from protocol.accounts import User
 from protocol.categories import Category
+from protocol.files import File
 from protocol.memories import Memory, Role
 from protocol.records import Body, Timestamp
 
@@ -33,9 +34,10 @@ class GetChanges(Body, frozen=True):
 
 
 class Change(Body, omit_defaults=True, frozen=True):
-    """Something that the account follows, as it is now: one of `memory`, `category` and `user`,
-    as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
-    account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again.
+    """Something that the account follows, as it is now: one of `memory`, `category`, `file`
+    and `user`, as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no
+    longer this account's to see: forget it. A memory in the trash is `deleted`; restored, it comes
+    again.
 
     In a `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack
     is as their defaults say.
@@ -55,6 +57,7 @@ class Change(Body, omit_defaults=True, frozen=True):
     unread_count: int = 0
     category: Category | None = None
     user: User | None = None
+    file: File | None = None
 
 
 class Changes(Body, omit_defaults=True, frozen=True):

@@ -86,7 +86,8 @@ class Projection(msgspec.Struct, frozen=True):
 
     `messages` are all there are; or, of rows that are `known` to stand for an offset, those that
     they lack or have otherwise, and `gone` are those that the document has no more. With `more`
-    there are others, for the next projection.
+    there are others, for the next projection. `words` are what search finds the memory by, as
+    `protocol.lexemes` writes them; None: they are to be read later.
     """
 
     title: str | None
@@ -98,6 +99,14 @@ class Projection(msgspec.Struct, frozen=True):
     known: int | None = None
     gone: list[UUID] = []
     more: bool = False
+    words: str | None = ""
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A memory whose words search has to read again, and since when."""
+
+    memory_id: UUID
+    queued_at: datetime
 
 
 class Saved(msgspec.Struct, frozen=True):

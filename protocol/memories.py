@@ -12,6 +12,12 @@ Title = Annotated[str, msgspec.Meta(max_length=255)]
 Description = Annotated[str, msgspec.Meta(max_length=1000)]
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=50)]
 Tags = Annotated[list[Tag], msgspec.Meta(max_length=10)]
+Moment = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=40, description="RFC 3339, with a time zone", examples=["2026-01-31T08:30:00Z"]
+    ),
+]
 Content = dict[str, Any] | str
 PrivacyLevel = Literal["private", "shared", "public"]
 Role = Literal["owner", "editor", "commenter", "viewer"]
@@ -71,16 +77,26 @@ class OneMemory(Body, frozen=True):
 
 
 class ListMemories(Body, frozen=True):
-    """`tags` must all be there. `search` looks in title, description, body and tags."""
+    """`tags` must all be there. `search` finds words in title, description, body, tags, messages
+    and files' names, as `search.query` does. `uncategorized` takes those without a category only.
+    The times are exclusive. `trashed` lists the account's own deleted memories instead of the
+    living; `deleted_at` sorts these alone.
+    """
 
     category_id: UUID | None = None
+    uncategorized: bool = False
     page: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
     search: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     tags: Tags = []
     is_favorite: bool | None = None
     is_archived: bool | None = None
-    sort_by: Literal["created_at", "updated_at", "title"] = "updated_at"
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    updated_after: Moment | None = None
+    updated_before: Moment | None = None
+    trashed: bool = False
+    sort_by: Literal["created_at", "updated_at", "title", "deleted_at"] = "updated_at"
     sort_order: Literal["asc", "desc"] = "desc"
 
 

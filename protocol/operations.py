@@ -15,10 +15,12 @@ from protocol import (
     categories,
     documents,
     feed,
+    files,
     history,
     identity,
     memories,
     messages,
+    search,
     sessions,
     sharing,
     trash,
@@ -172,6 +174,13 @@ CATEGORIES_DELETE = Operation(
     categories.DeletedCategory,
     Permission.WRITE_MEMORIES,
     "Delete a category. The memories in it stay, without one.",
+)
+SEARCH_QUERY = Operation(
+    "search.query",
+    search.SearchQuery,
+    search.SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
 )
 HISTORY_LIST = Operation(
     "history.list",
@@ -334,6 +343,48 @@ SHARING_TRANSFER = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Make another member the owner, and the owner an editor.",
+)
+FILES_LIST = Operation(
+    "files.list",
+    files.ListFiles,
+    files.FilePage,
+    Permission.READ_MEMORIES,
+    "The account's files, or those of one memory.",
+)
+FILES_GET = Operation(
+    "files.get",
+    files.GetFile,
+    files.OneFile,
+    Permission.READ_MEMORIES,
+    "What is known of one file.",
+)
+FILES_UPDATE = Operation(
+    "files.update",
+    files.UpdateFile,
+    files.OneFile,
+    Permission.WRITE_MEMORIES,
+    "Rename a file of the account's own, or put it in another memory or in none.",
+)
+FILES_DELETE = Operation(
+    "files.delete",
+    files.DeleteFile,
+    files.DeletedFile,
+    Permission.DELETE_MEMORIES,
+    "Delete a file of the account's own. Harmless twice.",
+)
+FILES_URL = Operation(
+    "files.url",
+    files.CreateFileUrl,
+    files.FileUrl,
+    Permission.READ_MEMORIES,
+    "An address that shows the file without a token, for an hour.",
+)
+FILES_USAGE = Operation(
+    "files.usage",
+    Empty,
+    files.FileUsage,
+    Permission.READ_MEMORIES,
+    "How much the account's files take, and how much they may.",
 )
 SESSION_RENEW = Operation(
     "session.renew",
@@ -498,6 +549,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     MEMORIES_LIST,
     MEMORIES_UPDATE,
     MEMORIES_DELETE,
+    FILES_LIST,
+    FILES_GET,
+    FILES_UPDATE,
+    FILES_DELETE,
+    FILES_URL,
+    FILES_USAGE,
     MESSAGES_LIST,
     MESSAGES_CREATE,
     MESSAGES_UPDATE,
@@ -518,6 +575,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     CATEGORIES_UPDATE,
     CATEGORIES_REORDER,
     CATEGORIES_DELETE,
+    SEARCH_QUERY,
     SHARING_MEMBERS,
     SHARING_INVITE,
     SHARING_LINK,

@@ -1,27 +1,24 @@
 """Every REST endpoint, declared once: what it takes, what it answers and how it refuses.
 
-REST is for signing in and for whoever watches the server; all else is an operation of the
-socket. From this tuple come the OpenAPI document and the reference.
+REST is for signing in, for the bytes of files, and for whoever watches the server; all else is
+an operation of the socket. From this tuple come the OpenAPI document and the reference.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from protocol import accounts, identity
+from protocol import accounts, files, identity
 from protocol.errors import ErrorCode
 from protocol.limits import Limit
+from protocol.operations import Permission
 from protocol.records import Body, Timestamp
+from protocol.refusals import Refusal
 
 JSON = "application/json"
 TEXT = "text/plain; version=0.0.4"
-
-
-class Refusal(Body, frozen=True, omit_defaults=True):
-    """Why a call was refused. `details` maps a field's name to what is wrong with it."""
-
-    code: str
-    message: str
-    details: dict[str, Any] | None = None
+FORM = "multipart/form-data"
+BYTES = "application/offset+octet-stream"
+ANY = "*/*"
 
 
 class Refused(Body, frozen=True):
@@ -75,20 +72,35 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
-    `bearer`: an access token in the header `Authorization` may stand in for the body. A call
-    counts against `limit` (None: against nothing); with `forgiving` only one that fails does, and
-    not if it is refused with one of `forgiven`: whoever is told that had the right secret."""
+class Parameter:
+    """What a call is told outside its path and body."""
 
     name: str
-    method: Literal["GET", "POST"]
+    place: Literal["header", "query"]
+    meaning: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One call. `answers` begins with the usual one; `errors` come in the shape `Refused`.
+    `bearer`: an access token in the header `Authorization` may stand in for the body; with a
+    `permission` there has to be one, which grants it. A form has a file beside its fields: the
+    one named `file`. A call counts against `limit` (None: against nothing); with `forgiving` only
+    one that fails does, and not if it is refused with one of `forgiven`: whoever is told that had
+    the right secret."""
+
+    name: str
+    method: Literal["GET", "POST", "HEAD", "PATCH", "DELETE", "OPTIONS"]
     path: str
     summary: str
     answers: tuple[Answer, ...]
     request: type[Body] | None = None
     errors: tuple[ErrorCode, ...] = ()
     bearer: bool = False
+    permission: Permission | None = None
+    parameters: tuple[Parameter, ...] = ()
+    content_type: str = JSON
     limit: Limit | None = None
     forgiving: bool = False
     forgiven: tuple[ErrorCode, ...] = ()
@@ -272,6 +284,151 @@ KEYS = Endpoint(
     (Answer(200, KeySet, "The keys; each has the `kid` that a token's header names."),),
     errors=_DATABASE_ERRORS,
 )
+# What any endpoint that asks for an access token may answer.
+_TOKEN_ERRORS = (
+    ErrorCode.UNAUTHORIZED,
+    ErrorCode.TOKEN_EXPIRED,
+    ErrorCode.SESSION_ENDED,
+    ErrorCode.ACCOUNT_DISABLED,
+    ErrorCode.FORBIDDEN,
+    *_DATABASE_ERRORS,
+)
+_UPLOAD_ERRORS = (
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.GONE,
+    ErrorCode.CONFLICT,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.QUOTA_EXCEEDED,
+    ErrorCode.BUSY,
+    *_TOKEN_ERRORS,
+)
+UPLOAD_FILE = Endpoint(
+    "uploadFile",
+    "POST",
+    "/api/files",
+    "Upload a file in one request. With the id of a file of one's own, that one is answered.",
+    (Answer(201, files.OneFile, "The file."),),
+    files.UploadForm,
+    _UPLOAD_ERRORS,
+    permission=Permission.WRITE_MEMORIES,
+    content_type=FORM,
+    limit=Limit.UPLOAD,
+)
+_TOKEN = Parameter("token", "query", "What `files.url` gave, in place of an access token.")
+_KNOWN = Parameter("If-None-Match", "header", "The ETag of what is there: 304 if it is the same.")
+_FILE_ERRORS = (
+    ErrorCode.NOT_FOUND,
+    ErrorCode.GONE,
+    *_TOKEN_ERRORS,
+)
+FILE = Endpoint(
+    "file",
+    "GET",
+    "/api/files/{id}",
+    "The bytes of a file, or a range of them. HEAD answers the same without the bytes.",
+    (
+        Answer(200, None, "The bytes. The ETag is their SHA-256.", ANY),
+        Answer(206, None, "The bytes of the range.", ANY),
+        Answer(304, None, "They are as `If-None-Match` has them."),
+        Answer(416, Refused, "`invalid_request`: no byte lies in the range."),
+    ),
+    errors=_FILE_ERRORS,
+    permission=Permission.READ_MEMORIES,
+    parameters=(
+        _TOKEN,
+        Parameter("Range", "header", "One range, like `bytes=0-1023`."),
+        Parameter("If-Range", "header", "The ETag that the range is of."),
+        _KNOWN,
+    ),
+)
+THUMBNAIL = Endpoint(
+    "thumbnail",
+    "GET",
+    "/api/files/{id}/thumbnail",
+    "A small image of an image: WebP, its longer side 512 pixels at the most.",
+    (
+        Answer(200, None, "The image.", "image/webp"),
+        Answer(304, None, "It is as `If-None-Match` has it."),
+    ),
+    errors=_FILE_ERRORS,
+    permission=Permission.READ_MEMORIES,
+    parameters=(_TOKEN, _KNOWN),
+)
+_TUS = Parameter("Tus-Resumable", "header", "`1.0.0`.", required=True)
+_CHECKSUM = Parameter(
+    "Upload-Checksum", "header", "The body's `sha1`, `sha256` or `md5` and its digest in base64."
+)
+_TUS_ANSWERS = (
+    Answer(412, Refused, "`invalid_request`: another version of tus."),
+    Answer(415, Refused, f"`invalid_request`: the body is not `{BYTES}`."),
+    Answer(423, Refused, "`busy`: another request writes this upload."),
+    Answer(460, Refused, "`invalid_request`: the body does not have the checksum."),
+)
+UPLOADS = Endpoint(
+    "uploads",
+    "OPTIONS",
+    "/api/uploads",
+    "What of tus 1.0 is spoken here, as headers.",
+    (Answer(204, None, "The headers Tus-Version, Tus-Extension, Tus-Max-Size and others."),),
+)
+CREATE_UPLOAD = Endpoint(
+    "createUpload",
+    "POST",
+    "/api/uploads",
+    "Begin an upload that can be gone on with (tus 1.0). Its bytes are reserved. The address in"
+    " `Location` ends in the id of the file it becomes.",
+    (Answer(201, None, "The upload; `Location` says where it goes on."), *_TUS_ANSWERS),
+    errors=_UPLOAD_ERRORS,
+    permission=Permission.WRITE_MEMORIES,
+    parameters=(
+        _TUS,
+        Parameter("Upload-Length", "header", "The bytes of the file.", required=True),
+        Parameter(
+            "Upload-Metadata",
+            "header",
+            "`filename`, `id`, `memoryId` and `messageId`, each with its value in base64.",
+        ),
+        _CHECKSUM,
+    ),
+    content_type=BYTES,
+    limit=Limit.UPLOAD,
+)
+UPLOAD_STATE = Endpoint(
+    "uploadState",
+    "HEAD",
+    "/api/uploads/{id}",
+    "How far an upload has come; as long as the file is there, also after its end.",
+    (Answer(200, None, "The headers Upload-Offset, Upload-Length and Upload-Expires."),),
+    errors=(ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.GONE, *_TOKEN_ERRORS),
+    permission=Permission.WRITE_MEMORIES,
+    parameters=(_TUS,),
+)
+CONTINUE_UPLOAD = Endpoint(
+    "continueUpload",
+    "PATCH",
+    "/api/uploads/{id}",
+    "Bring more of an upload. What came of it stays when the connection breaks.",
+    (Answer(204, None, "They are kept; `Upload-Offset` says how far it is now."), *_TUS_ANSWERS),
+    errors=_UPLOAD_ERRORS,
+    permission=Permission.WRITE_MEMORIES,
+    parameters=(
+        _TUS,
+        Parameter("Upload-Offset", "header", "Where the bytes belong.", required=True),
+        _CHECKSUM,
+    ),
+    content_type=BYTES,
+)
+END_UPLOAD = Endpoint(
+    "endUpload",
+    "DELETE",
+    "/api/uploads/{id}",
+    "Give an upload up. A file that it became is deleted with `files.delete`.",
+    (Answer(204, None, "It is gone."),),
+    errors=(ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, *_TOKEN_ERRORS),
+    permission=Permission.WRITE_MEMORIES,
+    parameters=(_TUS,),
+)
 HEALTH = Endpoint(
     "health",
     "GET",
@@ -309,6 +466,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     APPLE,
     APPLE_RETURN,
     KEYS,
+    UPLOAD_FILE,
+    FILE,
+    THUMBNAIL,
+    UPLOADS,
+    CREATE_UPLOAD,
+    UPLOAD_STATE,
+    CONTINUE_UPLOAD,
+    END_UPLOAD,
     HEALTH,
     READY,
     METRICS,

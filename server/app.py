@@ -25,7 +25,7 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, limits, links, reference, rest, security
+from server import console, filing, limits, links, reference, rest, security
 from server.admin import Admin
 from server.auth import Auth, normalize_email
 from server.config import Features, Settings
@@ -34,6 +34,7 @@ from server.database import address, pooled
 from server.deletion import Confirmation, Deletion
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
+from server.files import Files
 from server.guard import Guard
 from server.health import Health
 from server.http import HTTP
@@ -80,7 +81,9 @@ from storage.messages import MessageRows
 from storage.postgres import migrate
 from storage.profiles import Profiles
 from storage.redis import RedisBroker
+from storage.search import SearchRows
 from storage.sessions import SessionRows
+from storage.texts import TextRows
 from storage.trash import TrashRows
 from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
@@ -94,10 +97,12 @@ from sync.compaction import Compactor
 from sync.feed import Feed, Notices
 from sync.history import History
 from sync.hub import Hub
+from sync.indexing import Indexer
 from sync.interfaces import Broker
 from sync.memories import Memories
 from sync.messages import Messages
 from sync.projection import Projector
+from sync.search import Search
 from sync.sharing import Sharing
 from sync.tasks import Tasks
 from sync.trash import Trash
@@ -178,6 +183,7 @@ class App:
             projector = Projector(
                 log, memory_rows, workers, notices, observer=observer, tasks=tasks
             )
+            indexer = Indexer(log, TextRows(pool), workers, observer=observer, tasks=tasks)
             compactor = Compactor(log, workers, observer, tasks, settings.update_retention_seconds)
             versions = Versions(
                 log,
@@ -232,6 +238,10 @@ class App:
                 tombstone_seconds=feed_rows.TOMBSTONE_SECONDS,
             )
 
+            store = await stack.enter_async_context(
+                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+            )
+
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
@@ -242,6 +252,7 @@ class App:
                 limiter,
                 documents=Documents(hub, log, tokens),
                 memories=memories,
+                search=Search(SearchRows(pool, memory_rows)),
                 messages=Messages(
                     MessageRows(pool),
                     log,
@@ -256,6 +267,7 @@ class App:
                 categories=Categories(CategoryRows(pool), notices),
                 sharing=sharing,
                 feed=Feed(feed),
+                files=store.files,
                 sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
@@ -277,7 +289,7 @@ class App:
             stack.push_async_callback(lambda: compactor.finish(hub.rooms.values()))
             hub.start()
             stack.push_async_callback(hub.stop)
-            for part in (projector, compactor, trash, versions):
+            for part in (projector, indexer, compactor, trash, versions):
                 part.start()
             for lasting in (sockets, roster, access, watch, post):
                 tasks.start(lasting.run())
@@ -285,6 +297,7 @@ class App:
 
             routes: list[BaseRoute] = [
                 *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
+                *store.routes,
                 *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
@@ -394,6 +407,7 @@ def _dispatcher(
     *,
     documents: Documents,
     memories: Memories,
+    search: Search,
     messages: Messages,
     history: History,
     trash: Trash,
@@ -401,6 +415,7 @@ def _dispatcher(
     categories: Categories,
     sharing: Sharing,
     feed: Feed,
+    files: Files,
     sessions: Sessions,
     profile: Profile,
     admin: Admin,
@@ -418,6 +433,13 @@ def _dispatcher(
         Binding(operations.MEMORIES_LIST, memories.list),
         Binding(operations.MEMORIES_UPDATE, memories.update),
         Binding(operations.MEMORIES_DELETE, memories.delete),
+        Binding(operations.SEARCH_QUERY, search.query),
+        Binding(operations.FILES_LIST, files.list),
+        Binding(operations.FILES_GET, files.get),
+        Binding(operations.FILES_UPDATE, files.update),
+        Binding(operations.FILES_DELETE, files.delete),
+        Binding(operations.FILES_URL, files.url),
+        Binding(operations.FILES_USAGE, files.usage),
         Binding(operations.MESSAGES_LIST, messages.list),
         Binding(operations.MESSAGES_CREATE, messages.create),
         Binding(operations.MESSAGES_UPDATE, messages.update),

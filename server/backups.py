@@ -50,6 +50,12 @@ async def _backup(settings: Settings, options: argparse.Namespace) -> int:
             manifest = await back_up(connection, writer, _Report("written"))
     size = path.stat().st_size
     print(f"wrote {path}: {_summary(manifest)}, {_size(size)}")
+    if settings.blobs_url.startswith("file:") and any(
+        table.name == "files" and table.rows for table in manifest.tables
+    ):
+        print(
+            f"not in it: the bytes of files; copy {settings.blobs_url} as well, after this backup"
+        )
     return 0
 
 

@@ -16,6 +16,12 @@ LogFormat = Literal["auto", "console", "json"]
 Features = Literal["all", "tiers"]
 
 MAX_WORKERS = 64
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
+    "ki": 1 << 10,
+    "mi": 1 << 20,
+    "gi": 1 << 30,
+    "ti": 1 << 40,
+}
 GOOGLE_ISSUER = "https://accounts.google.com"
 APPLE_ISSUER = "https://appleid.apple.com"
 _TOGETHER = (
@@ -79,6 +85,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     trusted_proxies: tuple[str, ...] = ()
     """TRUSTED_PROXIES: the addresses or networks whose X-Forwarded-For is believed."""
+
+    blob_url: str | None = None
+    """BLOB_URL: where the bytes of files are: `file:///directory`, `s3://bucket/prefix`, `gs://`
+    or `az://`, with the credentials that each cloud's own tools use; unset, in DATA_DIR/blobs."""
+
+    file_quota_bytes: int = 5_000_000_000
+    """FILE_QUOTA: what the files of one account may take."""
+
+    max_file_bytes: int = 100_000_000
+    """MAX_FILE_BYTES: what one file may have."""
 
     update_retention_seconds: float = 7 * 86400.0
     """UPDATE_RETENTION: how long single edits stay in a document's log behind its snapshot."""
@@ -171,6 +187,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "LOG_FORMAT": ("log_format", _one_of(get_args(LogFormat))),
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
+            "BLOB_URL": ("blob_url", _blob_url),
+            "FILE_QUOTA": ("file_quota_bytes", _size),
+            "MAX_FILE_BYTES": ("max_file_bytes", _size),
             "UPDATE_RETENTION": ("update_retention_seconds", _duration),
             "ENCRYPTION_KEY": ("encryption_keys", _keys),
             "SMTP_URL": ("smtp_url", _smtp_url),
@@ -225,6 +244,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # An address that means "every interface" is none to open.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def blobs_url(self) -> str:
+        """BLOB_URL, or the directory that stands in for it."""
+        return self.blob_url or (self.data_directory / "blobs").absolute().as_uri()
 
     @property
     def sends_mail(self) -> bool:
@@ -330,6 +354,17 @@ def _duration(name: str, value: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def _blob_url(name: str, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return value
+    if not (parts.scheme in ("s3", "gs", "az") and parts.netloc) or "@" in parts.netloc:
+        raise _wrong(
+            name, value, "like file:///var/lib/memo/blobs, s3://bucket/prefix, gs:// or az://"
+        )
+    return value
+
+
 def _keys(name: str, value: str) -> tuple[bytes, ...]:
     keys = []
     for item in _items(value):
@@ -354,6 +389,13 @@ def _smtp_url(name: str, value: str) -> str:
             "first byte; what stands in it for itself is written in percent: %40 for @"
         )
     return value
+
+
+def _size(name: str, value: str) -> int:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([kMGT]i?)?B?", value, re.ASCII | re.IGNORECASE)
+    if not match:
+        raise _wrong(name, value, "a number of bytes, like 100MB or 5GB")
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 
 def _sender(name: str, value: str) -> str:

@@ -138,6 +138,35 @@ class Metrics:
             registry=registry,
         )
 
+        self.file_bytes = Counter(
+            "memo_file_bytes",
+            "Bytes of files, by direction: received from clients, or sent to them.",
+            ("direction",),
+            registry=registry,
+        )
+        self.uploads_in_progress = Gauge(
+            "memo_uploads_in_progress",
+            "Requests that bring bytes of files now.",
+            registry=registry,
+        )
+        self.files_stored = Counter(
+            "memo_files_stored", "Files that arrived whole.", registry=registry
+        )
+        self.files_processed = Counter(
+            "memo_files_processed",
+            "Images looked at, by outcome: thumbnail, or none where there could be no thumbnail.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.uploads_expired = Counter(
+            "memo_uploads_expired", "Uploads that nobody went on with.", registry=registry
+        )
+        self.blobs_collected = Counter(
+            "memo_blobs_collected",
+            "Contents removed from the store, because no file has them any more.",
+            registry=registry,
+        )
+
         self.commit_duration = Histogram(
             "memo_commit_duration_seconds",
             "One commit of everything pending: round trip and transaction, in seconds.",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import structlog
@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
+from protocol.operations import Permission
 from protocol.records import Body
 from protocol.rest import KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
 from server.auth import Auth, normalize_email
@@ -55,9 +56,9 @@ def routes(auth: Auth, tokens: Tokens, lockout: Lockout) -> list[Route]:
     ]
 
 
-def route(endpoint: Endpoint, handler: Handler, seconds: float = REQUEST_SECONDS) -> Route:
+def route(endpoint: Endpoint, handler: Handler, seconds: float | None = REQUEST_SECONDS) -> Route:
     """`endpoint` answered by `handler`, or with `timeout` when the request's body and the answer
-    take longer than `seconds`."""
+    take longer than `seconds`. None: the handler has limits of its own."""
 
     async def bounded(request: Request) -> Response:
         try:
@@ -126,6 +127,38 @@ def bearer(request: Request) -> str | None:
     """The token of the header `Authorization: Bearer ...`, if there is one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def signed_in(
+    request: Request, auth: Auth, permission: Permission | None = None
+) -> Principal:
+    """Whom the request's access token speaks for; it has to grant `permission`.
+
+    Raises:
+        MemoError: `unauthorized`, `token_expired`, `session_ended`, `account_disabled`,
+            `forbidden`.
+    """
+    token = bearer(request)
+    if token is None:
+        raise MemoError(
+            ErrorCode.UNAUTHORIZED, "Send an access token in the header Authorization: Bearer ..."
+        )
+    principal = await auth.authenticate(token)
+    if permission is not None and permission not in principal.permissions:
+        raise MemoError(ErrorCode.FORBIDDEN, f"this needs the permission {permission.value}")
+    return principal
+
+
+def path_id(request: Request) -> UUID:
+    """The `{id}` of the request's path.
+
+    Raises:
+        MemoError: `not_found`, when it is no id.
+    """
+    try:
+        return UUID(request.path_params["id"])
+    except ValueError:
+        raise MemoError(ErrorCode.NOT_FOUND) from None
 
 
 def invalid_request(error: Exception) -> MemoError:

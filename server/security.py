@@ -19,12 +19,12 @@ _HSTS = "max-age=31536000"  # a year; subdomains are their owner's to decide abo
 
 # What uploads in pieces (tus) send and read, besides what every call does.
 _TUS_SENT = (
-    "Tus-Resumable", "Upload-Concat", "Upload-Defer-Length", "Upload-Length", "Upload-Metadata",
-    "Upload-Offset", "X-HTTP-Method-Override",
+    "Tus-Resumable", "Upload-Checksum", "Upload-Concat", "Upload-Defer-Length", "Upload-Length",
+    "Upload-Metadata", "Upload-Offset", "X-HTTP-Method-Override",
 )  # fmt: skip
 _TUS_READ = (
-    "Location", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Expires",
-    "Upload-Length", "Upload-Metadata", "Upload-Offset",
+    "Location", "Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable",
+    "Tus-Version", "Upload-Expires", "Upload-Length", "Upload-Metadata", "Upload-Offset",
 )  # fmt: skip
 _SENT = ("Authorization", "Content-Type", "If-None-Match", "If-Range", "Range")
 _READ = (

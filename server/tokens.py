@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ KEY_BITS = 2048
 # it does not know. The second one bounds what made-up tokens cost the database.
 _STALE = 60.0
 _STALE_IF_UNKNOWN = 1.0
+
+_LINK_PURPOSE = b"memory-app links"
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -228,6 +231,18 @@ class Tokens:
             raise _refused()
         return _principal(claims)
 
+    def sign_link(self, claim: str) -> str:
+        """A signature of `claim`, short enough for an address. Nodes with the same keys make the
+        same one."""
+        return _link_signature(self._link_keys[self._signs_with], claim)
+
+    def verify_link(self, claim: str, signature: str) -> bool:
+        """Whether this `signature` of `claim` is ours."""
+        return any(
+            hmac.compare_digest(_link_signature(key, claim).encode(), signature.encode())
+            for key in self._link_keys.values()
+        )
+
     def jwks(self) -> dict[str, Any]:
         """The public keys as a JSON Web Key Set (RFC 7517), for others to verify with."""
         return {
@@ -256,6 +271,10 @@ class Tokens:
         # Reading a key checks its primes, so those already read are not read again.
         self._keys = {
             key.id: self._keys.get(key.id) or RSAKey.import_key(key.private_pem) for key in keys
+        }
+        # Links are signed by the hundred, and read by us alone: RSA would be slow, and long.
+        self._link_keys = {
+            key.id: hmac.digest(key.private_pem.encode(), _LINK_PURPOSE, "sha256") for key in keys
         }
         self._signs_with = keys[0].id
         self._loaded_at = self._ticks()
@@ -301,6 +320,11 @@ def _principal(claims: Claims) -> Principal:
         expires_at=float(claims.exp),
         document_id=claims.doc,
     )
+
+
+def _link_signature(key: bytes, claim: str) -> str:
+    digest = hmac.digest(key, claim.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _decode_segment(segment: str) -> bytes:

@@ -23,6 +23,7 @@ from protocol.feed import Change, Changes
 from protocol.records import timestamp
 from storage.accounts import read_account
 from storage.categories import read_categories
+from storage.files import read_files
 from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
 from storage.messages import UNREAD
 from storage.postgres import Connection
@@ -58,6 +59,7 @@ _SOURCES = (
     ),
     Source("'memory'", "memberships s", "s.user_id", "s.memory_id", "s.changed_xid"),
     Source("'category'", "memory_categories c", "c.user_id", "c.id", "c.changed_xid"),
+    Source("'file'", "files f", "f.user_id", "f.id", "f.changed_xid"),
     Source("'account'", "users u", "u.id", "u.id", "u.changed_xid"),
     Source("t.kind", "tombstones t", "t.user_id", "t.record_id", "t.changed_xid", "true"),
 )
@@ -283,6 +285,13 @@ async def _read_memories(
     return [_whole(row) for row in rows]
 
 
+async def _read_files(
+    connection: Connection, account_id: UUID, ids: Sequence[UUID], _: bool
+) -> list[Change]:
+    files = await read_files(connection, account_id, ids)
+    return [Change(kind="file", id=file.id, file=file) for file in files.values()]
+
+
 async def _read_categories(
     connection: Connection, account_id: UUID, ids: Sequence[UUID], _: bool
 ) -> list[Change]:
@@ -302,6 +311,7 @@ Reader = Callable[[Connection, UUID, Sequence[UUID], bool], Awaitable[list[Chang
 _READERS: Mapping[str, Reader] = {
     "memory": _read_memories,
     "category": _read_categories,
+    "file": _read_files,
     "account": _read_account,
 }
 

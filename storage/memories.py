@@ -13,8 +13,10 @@ from protocol.log import Entry, Known, Projection, Saved
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
 from storage import outage
+from storage.listing import list_page
 from storage.messages import UNREAD, MessageRows, write_messages
 from storage.postgres import Connection
+from storage.texts import CREATE_WORDS, WRITE_WORDS
 from storage.trash import TRASH_SECONDS, TrashRows
 
 MEMORY_COLUMNS = f"""
@@ -25,12 +27,11 @@ MEMORY_COLUMNS = f"""
 MEMORY_TABLES = """
     memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
 """
-_SORTS = {"created_at": "m.created_at", "updated_at": "m.updated_at", "title": "lower(m.title)"}
 
 # One round trip: the guard, the rows, and who is to be told. They stand for the offset if those of
 # the thread do as well, which are written behind this: that takes $8, the offset that they were
 # known to stand for, to be still true, and $9, that these are all.
-_WRITE = """
+_WRITE = f"""
 WITH advanced AS (
     UPDATE documents SET changed_xid = pg_current_xact_id(), projected_offset = CASE
         WHEN $9 AND coalesce(projected_offset = $8::bigint, true) THEN $2
@@ -43,7 +44,7 @@ WITH advanced AS (
             SELECT written_at FROM document_updates
             WHERE document_id = $1 AND log_offset = $2), now())
     FROM advanced WHERE m.id = advanced.id
-)
+), {WRITE_WORDS.format(words="$10")}
 SELECT user_id, (SELECT fits FROM advanced) AS fits FROM memberships WHERE memory_id = $1
 """
 
@@ -71,7 +72,7 @@ WITH m AS (
     INSERT INTO document_clients (document_id, client, account_id)
     SELECT d.id, c.client, c.account_id
     FROM d, unnest($13::bigint[], $14::uuid[]) AS c (client, account_id)
-)
+), {CREATE_WORDS.format(words="$15")}
 SELECT {MEMORY_COLUMNS} FROM m, ms, d
 """
 
@@ -155,6 +156,7 @@ class MemoryRows:
             entry.author.device_id,
             [client for client, _ in entry.claims],
             [claimant for _, claimant in entry.claims],
+            projection.words,
         )
         if row is not None:
             return read_memory(row)
@@ -203,28 +205,15 @@ class MemoryRows:
         return read_memory(row)
 
     async def list(self, account_id: UUID, query: ListMemories) -> MemoryPage:
-        """A page of the account's memories. Equal sort keys are ordered by id, so that pages
-        do not overlap."""
-        where, values = _filter(account_id, query)
-        order = f"{_SORTS[query.sort_by]} {query.sort_order.upper()} NULLS LAST, m.id"
-        rows = await self._pool.fetch(
-            f"""
-            SELECT {MEMORY_COLUMNS}, count(*) OVER () AS total FROM {MEMORY_TABLES}
-            WHERE {where} ORDER BY {order}
-            LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}
-            """,
-            *values,
-            query.limit,
-            (query.page - 1) * query.limit,
-        )
-        if rows:
-            total = rows[0]["total"]
-        else:
-            total = await self._pool.fetchval(
-                f"SELECT count(*) FROM {MEMORY_TABLES} WHERE {where}", *values
-            )
+        """A page of the account's memories.
+
+        Raises:
+            MemoError: `invalid_request`, naming a field that cannot be used.
+        """
+        ids, total = await list_page(self._pool, account_id, query)
+        memories = await self.several(ids, account_id)
         return MemoryPage(
-            memories=[read_memory(row) for row in rows],
+            memories=[memories[each] for each in ids if each in memories],
             pagination=Pagination(
                 page=query.page,
                 limit=query.limit,
@@ -232,6 +221,20 @@ class MemoryRows:
                 total_pages=ceil(total / query.limit),
             ),
         )
+
+    async def several(self, ids: Sequence[UUID], account_id: UUID) -> dict[UUID, Memory]:
+        """Those of the memories that the account is a member of, by id, deleted or not."""
+        if not ids:
+            return {}
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {MEMORY_COLUMNS} FROM {MEMORY_TABLES}
+            WHERE ms.user_id = $1 AND ms.memory_id = ANY ($2)
+            """,
+            account_id,
+            ids,
+        )
+        return {row["id"]: read_memory(row) for row in rows}
 
     async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None:
         """Set the member's own `category_id`, `is_favorite` or `is_archived`.
@@ -356,6 +359,7 @@ class MemoryRows:
             projection.metadata,
             projection.known,
             not projection.more,
+            projection.words,
         )
         fits = rows[0]["fits"] if rows else None  # None: the rows are newer already
         if fits and _writes_messages(projection):
@@ -383,36 +387,3 @@ class MemoryRows:
 
 def _writes_messages(projection: Projection) -> bool:
     return projection.known is None or bool(projection.messages or projection.gone)
-
-
-def _filter(account_id: UUID, query: ListMemories) -> tuple[str, list[Any]]:
-    """The WHERE clause of a list and the values of its parameters."""
-    clauses = ["ms.user_id = $1", "d.deleted_at IS NULL"]
-    values: list[Any] = [account_id]
-
-    def add(clause: str, value: Any) -> None:
-        values.append(value)
-        clauses.append(clause.format(f"${len(values)}"))
-
-    if query.category_id is not None:
-        add("ms.category_id = {0}", query.category_id)
-    if query.is_favorite is not None:
-        add("ms.is_favorite = {0}", query.is_favorite)
-    if query.is_archived is not None:
-        add("ms.is_archived = {0}", query.is_archived)
-    if query.tags:
-        add("m.tags @> {0}", [_storable(tag) for tag in query.tags])
-    if query.search:
-        search = _storable(query.search)
-        escaped = search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        add(
-            "(m.title ILIKE {0} OR m.description ILIKE {0} OR m.content->>'text' ILIKE {0}"
-            " OR array_to_string(m.tags, ' ') ILIKE {0})",
-            f"%{escaped}%",
-        )
-    return " AND ".join(clauses), values
-
-
-def _storable(text: str) -> str:
-    """The text as rows have it: PostgreSQL keeps no NUL."""
-    return text.replace("\x00", "\ufffd")

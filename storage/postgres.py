@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -25,6 +26,13 @@ KEEPALIVES = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+# How a statement that reads many small rows of one account is planned best, wherever the database
+# runs: they are in memory or on a disk without a head to move, what is found of them is kept in
+# memory too, and neither a second process nor a compiler pays within milliseconds.
+_READING = """
+SET LOCAL random_page_cost = 1.1; SET LOCAL work_mem = '16MB';
+SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off
+"""
 _LONG_NUMBER = re.compile(rb"\d{19}")  # which may be past 64 bits
 _MIGRATION_FILE = re.compile(r"\d{4}_\w+\.sql")
 
@@ -95,6 +103,14 @@ async def connect(
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             # A wrong password or database name does not get better by waiting.
             raise DatabaseUnavailable(_unreachable(url, error)) from error
+
+
+@asynccontextmanager
+async def reading(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """A connection whose statements are planned for lists and search, and write nothing."""
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        await connection.execute(_READING)
+        yield connection
 
 
 async def migrate(pool: asyncpg.Pool) -> list[str]:

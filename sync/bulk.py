@@ -7,7 +7,7 @@ from uuid import UUID
 from protocol.bulk import BulkMemories, BulkResult, BulkResults
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
-from protocol.rest import Refusal
+from protocol.refusals import Refusal
 from sync.feed import Notices
 from sync.interfaces import Caller
 from sync.trash import Trash

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pycrdt import Assoc, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
+from protocol.lexemes import lexemes_of
 from protocol.log import BASE, Known, Message, Projection
 from protocol.thread import rewrite
 from sync.state import State
@@ -27,6 +28,7 @@ from sync.update import scan
 
 EMPTY_UPDATE = b"\x00\x00"
 _GROUP = 200  # updates of one transaction: what they delete is collected at its end
+MAX_REREAD = 500  # messages of a thread that are read again for the words of one
 MAX_VALUES = 10_000  # in `data` and `metadata` each: more would hold the loop as they pass it
 _MAX_TITLE, _MAX_DESCRIPTION, _MAX_TAG, _MAX_TAGS = 255, 1000, 50, 100
 # Of a message, so that a page of them fits a WebSocket message. The document has all of it.
@@ -65,12 +67,13 @@ def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
     and of that a bounded number."""
     doc = load(updates)
     with doc.transaction():
-        messages, gone = list(_messages(doc.get("messages", type=Map))), list[UUID]()
+        every = list(_messages(doc.get("messages", type=Map)))
         if known is None:
-            return _project(doc, messages)
-        messages, gone = _difference(messages, known)
+            return _project(doc, every, every)
+        messages, gone = _difference(every, known)
         return _project(
             doc,
+            every,
             messages[:MAX_CHANGED],
             known=known.offset,
             gone=gone[:MAX_CHANGED],
@@ -115,12 +118,15 @@ def rewritten(
     with doc.transaction():
         thread = doc.get("messages", type=Map)
         if touched is None:
-            projection = _project(doc, list(_messages(thread)))
+            every = list(_messages(thread))
+            projection = _project(doc, every, every)
         else:
+            # A long thread is not read whole for one message: search does that in its own time.
+            whole = list(_messages(thread)) if len(thread) <= MAX_REREAD else None
             messages = list(_messages(thread, [str(message_id) for message_id in touched]))
             there = {message.id for message in messages}
             gone = [message_id for message_id in touched if message_id not in there]
-            projection = _project(doc, messages, known=BASE, gone=gone)
+            projection = _project(doc, whole, messages, known=BASE, gone=gone)
     return (made[0] if made else None), projection
 
 
@@ -153,7 +159,10 @@ def difference(updates: Sequence[bytes], vector: bytes) -> bytes:
     return load(updates).get_update(vector)
 
 
-def _project(doc: Doc[Any], messages: list[Message], **thread: Any) -> Projection:
+def _project(
+    doc: Doc[Any], every: list[Message] | None, messages: list[Message], **thread: Any
+) -> Projection:
+    """The rows with these messages, and the words with every one; None: without words."""
     properties = {
         name: _plain(value)
         for name, value in _read(doc.get("properties", type=Map)).items()
@@ -166,7 +175,7 @@ def _project(doc: Doc[Any], messages: list[Message], **thread: Any) -> Projectio
     content["text"] = _clean("\n".join(part for part in (body, rich) if part))
     metadata = properties.get("metadata")
     tags = _read(doc.get("tags", type=Map))
-    return Projection(
+    projection = Projection(
         title=_string(properties.get("title"), _MAX_TITLE),
         description=_string(properties.get("description"), _MAX_DESCRIPTION),
         content=content,
@@ -176,6 +185,9 @@ def _project(doc: Doc[Any], messages: list[Message], **thread: Any) -> Projectio
         metadata=metadata if isinstance(metadata, dict) else {},
         messages=messages,
         **thread,
+    )
+    return msgspec.structs.replace(
+        projection, words=None if every is None else lexemes_of(projection, every)
     )
 
 

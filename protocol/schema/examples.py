@@ -9,6 +9,7 @@ from protocol.schema.shapes import FrameShape, Struct, plain
 
 _MEMORY = "0192f0c1-7a3e-7c4d-9b1a-5d2f8e6c4a10"
 _USER = "0192e4b7-11d0-7f2a-8c3e-6a9b0d1e2f34"
+_FILE = "0192f0c4-2b6d-7a91-8e35-1f7c9d0a4b62"
 _MESSAGE = "0192f0c4-0b6d-7e15-8f42-1c9d3a7b5e60"
 _INVITATION = "0192f0c4-02b6-7d31-8e57-9f3a6c1d2b80"
 _CATEGORY = "0192e4b7-1203-7b61-a5d9-4c8e7f2a0b16"
@@ -37,6 +38,26 @@ _SAMPLES: Mapping[str, Any] = {
     "update": _EMPTY_UPDATE,
     "payload": _EMPTY_UPDATE,
     "canWrite": True,
+    "File.id": _FILE,
+    "GetFile.id": _FILE,
+    "UpdateFile.id": _FILE,
+    "DeleteFile.id": _FILE,
+    "DeletedFile.id": _FILE,
+    "CreateFileUrl.id": _FILE,
+    "UploadForm.id": _FILE,
+    "filename": "pastéis.jpg",
+    "originalFilename": "DCIM/pastéis.jpg",
+    "fileType": "image/jpeg",
+    "fileSize": 2_345_678,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "hasThumbnail": True,
+    "File.metadata": {"width": 4032, "height": 3024},
+    "isProcessed": True,
+    "thumbnail": True,
+    "url": f"/api/files/{_FILE}/thumbnail?token=1769849100.{_USER.replace('-', '')}.c2lnbmF0dXJl",
+    "bytes": 2_345_678,
+    "quota": 5_000_000_000,
+    "count": 1,
     "title": "Lisbon, day two",
     "description": "Before the flight home",
     "content": {"text": "Pastéis, then the tram."},
@@ -115,9 +136,18 @@ _SAMPLES: Mapping[str, Any] = {
     "kind": "memory",
     "memory": None,
     "search": "tram",
+    "createdAfter": "2026-01-01T00:00:00Z",
+    "query": "tram",
+    "SearchQuery.offset": 0,
+    "score": 0.071,
+    "field": "content",
+    "text": "Pastéis, then the tram.",
+    "ranges": [[18, 22]],
+    "took": 4.2,
     "page": 1,
     "limit": 20,
     "total": 1,
+    "totalIsLowerBound": False,
     "totalPages": 1,
     "after": _CURSOR,
     "cursor": _CURSOR,

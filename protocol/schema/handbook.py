@@ -11,7 +11,7 @@ from protocol.frames import Event as EventFrame
 from protocol.frames import Reply, Request
 from protocol.limits import Limit
 from protocol.operations import OPERATIONS, Operation
-from protocol.rest import ENDPOINTS, Answer, Endpoint, Refused
+from protocol.rest import ENDPOINTS, FORM, JSON, Answer, Endpoint, Parameter, Refused
 from protocol.schema.blocks import Block, Code, Paragraph, Section, Table, anchor
 from protocol.schema.examples import example
 from protocol.schema.guide import overview, quick_start, ways_in
@@ -56,8 +56,9 @@ def handbook() -> list[Section]:
             "REST",
             (
                 Paragraph(
-                    "For signing in, and for whoever watches the server. Bodies are JSON. Every"
-                    " refusal has the shape [Refused](#refused) and a code of [Errors](#errors)."
+                    "For signing in, for the bytes of files, and for whoever watches the server."
+                    " Bodies are JSON where nothing else is said. Every refusal has the shape"
+                    " [Refused](#refused) and a code of [Errors](#errors)."
                 ),
             ),
             tuple(_endpoint(endpoint) for endpoint in ENDPOINTS),
@@ -136,6 +137,20 @@ def _endpoint(endpoint: Endpoint) -> Section:
         blocks.append(
             Paragraph("An access token as `Authorization: Bearer …` may stand in for the body.")
         )
+    if endpoint.permission:
+        blocks.append(
+            Paragraph(
+                "Needs an access token as `Authorization: Bearer …` with the right"
+                f" `{endpoint.permission.value}`."
+            )
+        )
+    if endpoint.content_type == FORM:
+        blocks.append(Paragraph(f"The request is `{FORM}` with the file in the field `file`."))
+    elif endpoint.content_type != JSON:
+        blocks.append(Paragraph(f"The body, if there is one, is `{endpoint.content_type}`."))
+    if endpoint.parameters:
+        told = [(f"`{p.name}`", p.place, _told(p)) for p in endpoint.parameters]
+        blocks.append(Table(("Name", "Where", "Meaning"), tuple(told), "Parameters"))
     if endpoint.request:
         blocks += _body("Request", endpoint.request, sent=True)
     if usual.body:
@@ -143,11 +158,15 @@ def _endpoint(endpoint: Endpoint) -> Section:
     rows = [_answer(answer) for answer in endpoint.answers]
     rows += [(str(code.status), f"`{code.value}`: {code.meaning}") for code in endpoint.refusals]
     blocks.append(Table(("Status", "Meaning"), tuple(sorted(rows)), "Statuses"))
-    if endpoint.request:
+    if endpoint.request and endpoint.content_type == JSON:
         blocks.append(Code("json", _json(example(endpoint.request)), "Request"))
     if usual.body:
         blocks.append(Code("json", _json(example(usual.body)), f"Answer {usual.status}"))
     return Section(f"{endpoint.method} {endpoint.path}", tuple(blocks), is_name=True)
+
+
+def _told(parameter: Parameter) -> str:
+    return f"{'Required.' if parameter.required else 'Optional.'} {parameter.meaning}"
 
 
 def _answer(answer: Answer) -> tuple[str, str]:

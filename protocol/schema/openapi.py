@@ -1,16 +1,18 @@
 """The OpenAPI 3.1 document of the REST endpoints."""
 
+import re
 from typing import Any
 
 from protocol.errors import ErrorCode
-from protocol.rest import ENDPOINTS, JSON, Answer, Endpoint, Refused
+from protocol.rest import BYTES, ENDPOINTS, FORM, JSON, Answer, Endpoint, Refused
 from protocol.schema import TITLE, VERSION
 from protocol.schema.examples import example
 from protocol.schema.shapes import Struct, components
 
 _ABOUT = (
-    "REST is for signing in and for whoever watches the server. All else is an operation of the"
-    " WebSocket at `/ws`, described in the AsyncAPI document beside this one."
+    "REST is for signing in, for the bytes of files, and for whoever watches the server. All else"
+    " is an operation of the WebSocket at `/ws`, described in the AsyncAPI document beside this"
+    " one."
 )
 
 Document = dict[str, Any]
@@ -48,13 +50,19 @@ def _endpoint(endpoint: Endpoint) -> Document:
     document: Document = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "tags": ["auth" if endpoint.path.startswith("/api/auth/") else "server"],
+        "tags": [_tag(endpoint)],
     }
     if endpoint.bearer:
         document["security"] = [{}, {"bearer": []}]
-    if endpoint.request:
-        body = {"schema": _ref(endpoint.request), "example": example(endpoint.request)}
-        document["requestBody"] = {"required": not endpoint.bearer, "content": {JSON: body}}
+    if endpoint.permission:
+        document["security"] = [{"bearer": []}]
+    if parameters := _parameters(endpoint):
+        document["parameters"] = parameters
+    if endpoint.request or endpoint.content_type != JSON:
+        document["requestBody"] = {
+            "required": endpoint.request is not None and not endpoint.bearer,
+            "content": {endpoint.content_type: _request(endpoint)},
+        }
     usual, *others = endpoint.answers
     responses = {str(usual.status): _answer(usual)}
     if usual.body:
@@ -67,6 +75,40 @@ def _endpoint(endpoint: Endpoint) -> Document:
         responses[str(status)] = _refusals(codes)
     document["responses"] = responses
     return document
+
+
+def _tag(endpoint: Endpoint) -> str:
+    if endpoint.path.startswith("/api/auth/"):
+        return "auth"
+    return "files" if endpoint.path.startswith("/api/") else "server"
+
+
+def _parameters(endpoint: Endpoint) -> list[Document]:
+    parameters: list[Document] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", endpoint.path)
+    ]
+    parameters += [
+        {
+            "name": parameter.name,
+            "in": parameter.place,
+            "description": parameter.meaning,
+            "required": parameter.required,
+            "schema": {"type": "string"},
+        }
+        for parameter in endpoint.parameters
+    ]
+    return parameters
+
+
+def _request(endpoint: Endpoint) -> Document:
+    binary: Document = {"type": "string", "format": "binary"}
+    if endpoint.content_type == BYTES or endpoint.request is None:
+        return {"schema": binary}
+    if endpoint.content_type == FORM:
+        file = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
+        return {"schema": {"allOf": [_ref(endpoint.request), file]}}
+    return {"schema": _ref(endpoint.request), "example": example(endpoint.request)}
 
 
 def _answer(answer: Answer) -> Document:

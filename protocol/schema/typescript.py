@@ -10,7 +10,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.events import EVENTS
 from protocol.frames import MAX_MESSAGE_BYTES, SUBPROTOCOL
 from protocol.operations import OPERATIONS
-from protocol.rest import ENDPOINTS, Refused
+from protocol.rest import ENDPOINTS, JSON, TEXT, Refused
 from protocol.schema.shapes import (
     Field,
     FrameShape,
@@ -148,7 +148,8 @@ def _endpoints() -> str:
     for endpoint in ENDPOINTS:
         request = endpoint.request.__name__ if endpoint.request else "undefined"
         answer = endpoint.answers[0]
-        text = "string" if answer.status != 204 else "undefined"
+        text = "string" if answer.content_type == TEXT else "undefined"
+        text = "Uint8Array" if answer.content_type not in (TEXT, JSON) else text
         response = answer.body.__name__ if answer.body else text
         rows += (
             f"{_comment(endpoint.summary, '  ')}"

@@ -52,7 +52,14 @@ def test_what_the_nodes_are_told_can_be_used() -> None:
     settings = Settings.read(filled)
     assert settings.database_url == "postgresql://memo:1@postgres:5432/memo"
     assert settings.redis_url == "redis://:1@redis:6379/0"
+    assert settings.blob_url == "file:///files"
     assert settings.public_url == "https://memo.example.com"
+
+
+def test_the_nodes_share_what_is_uploaded() -> None:
+    nodes = re.findall(r"^  node\d:\n((?:    .*\n)+)", COMPOSE, re.MULTILINE)
+    assert len(nodes) == 2
+    assert all("- files:/files\n" in node for node in nodes)
 
 
 def test_it_holds_no_password_and_each_that_it_needs_is_in_the_example() -> None:

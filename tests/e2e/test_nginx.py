@@ -72,11 +72,13 @@ class Site:
 async def site(redis: RedisServer, shared_database: str) -> AsyncIterator[Site]:
     """What the tests of this module share; they start again what they end."""
     with ExitStack() as stack:
+        blobs = stack.enter_context(fresh_directory())
         nodes = [
             ServerProcess(
                 stack.enter_context(fresh_directory()),
                 shared_database,
                 REDIS_URL=redis.url,
+                BLOB_URL=blobs.as_uri(),
                 TRUSTED_PROXIES="127.0.0.1",
             )
             for _ in range(2)

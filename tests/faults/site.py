@@ -74,6 +74,7 @@ class Site:
             environ = {
                 "DATABASE_URL": database.url,
                 "REDIS_URL": relay.url,
+                "BLOB_URL": (directory / "blobs").as_uri(),
                 "UPDATE_RETENTION": random.choice(RETENTIONS),
             }
             nodes = [Node(name, directory / name, **environ) for name in "AB"]

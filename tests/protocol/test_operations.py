@@ -60,7 +60,7 @@ def test_an_operation_takes_and_answers_bodies_and_says_what_it_does(
 @of_each_struct
 def test_fields_are_camel_case_on_the_wire(struct: Struct) -> None:
     for name in struct.__struct_encode_fields__:
-        assert re.fullmatch(r"[a-z]+([A-Z][a-z]*)*", name), name
+        assert re.fullmatch(r"[a-z][a-z0-9]*([A-Z][a-z0-9]*)*", name), name
 
 
 @of_each_struct

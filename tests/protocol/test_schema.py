@@ -16,7 +16,7 @@ from msgspec import inspect as mi
 from protocol.errors import CloseCode, ErrorCode
 from protocol.events import EVENTS
 from protocol.operations import OPERATIONS, Operation
-from protocol.rest import ENDPOINTS, Endpoint
+from protocol.rest import ENDPOINTS, JSON, Endpoint
 from protocol.schema.__main__ import generate, main
 from protocol.schema.asyncapi import asyncapi
 from protocol.schema.blocks import Section, Table
@@ -197,7 +197,8 @@ def test_asyncapi_uses_the_words_of_draft_7_and_msgpack_s_bytes() -> None:
 def test_an_endpoint_is_in_openapi_with_all_its_answers(endpoint: Endpoint) -> None:
     described = openapi()["paths"][endpoint.path][endpoint.method.lower()]
     assert described["operationId"] == endpoint.name
-    assert ("requestBody" in described) is (endpoint.request is not None)
+    has_body = endpoint.request is not None or endpoint.content_type != JSON
+    assert ("requestBody" in described) is has_body
     statuses = {answer.status for answer in endpoint.answers}
     statuses |= {code.status for code in endpoint.refusals}
     assert described["responses"].keys() == {str(status) for status in statuses}

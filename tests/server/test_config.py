@@ -39,6 +39,9 @@ def test_each_variable_reaches_its_field() -> None:
             "LOG_FORMAT": "json",
             "CORS_ORIGINS": "https://a.example.com, http://localhost:5173",
             "TRUSTED_PROXIES": "10.0.0.0/8,::1",
+            "BLOB_URL": "s3://memo/files",
+            "FILE_QUOTA": "2.5 GB",
+            "MAX_FILE_BYTES": "64MiB",
             "UPDATE_RETENTION": "36h",
             "ENCRYPTION_KEY": f"{'A' * 43}=, {'_' * 43}=",
             "SMTP_URL": "smtp://me:secret@mail.example.com:587",
@@ -66,6 +69,9 @@ def test_each_variable_reaches_its_field() -> None:
         log_format="json",
         cors_origins=("https://a.example.com", "http://localhost:5173"),
         trusted_proxies=("10.0.0.0/8", "::1"),
+        blob_url="s3://memo/files",
+        file_quota_bytes=2_500_000_000,
+        max_file_bytes=64 << 20,
         update_retention_seconds=36 * 3600.0,
         encryption_keys=(bytes(32), b"\xff" * 32),
         smtp_url="smtp://me:secret@mail.example.com:587",
@@ -82,6 +88,13 @@ def test_each_variable_reaches_its_field() -> None:
         history_retention_seconds=30 * 86400.0,
         trash_retention_seconds=90 * 86400.0,
     )
+
+
+def test_files_are_kept_beside_the_rest_unless_a_place_is_named() -> None:
+    settings = Settings.read({"DATA_DIR": "/var/lib/memo"})
+    assert settings.blobs_url == "file:///var/lib/memo/blobs"
+    assert Settings.read({"BLOB_URL": "gs://bucket"}).blobs_url == "gs://bucket"
+    assert Settings.read({}).blobs_url == (Path.cwd() / "data" / "blobs").as_uri()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +123,13 @@ def test_the_address_to_open_is_one_that_can_be_opened(host: str, url: str) -> N
         ("CORS_ORIGINS", "a.example.com", "origins like"),
         ("TRUSTED_PROXIES", "proxy", "IP addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "IP addresses or networks"),
+        ("BLOB_URL", "/var/lib/blobs", "file:///var/lib/memo/blobs"),
+        ("BLOB_URL", "file://blobs", "file:///var/lib/memo/blobs"),
+        ("BLOB_URL", "ftp://host/blobs", "s3://bucket/prefix"),
+        ("BLOB_URL", "s3://", "s3://bucket/prefix"),
+        ("FILE_QUOTA", "much", "like 100MB or 5GB"),
+        ("FILE_QUOTA", "-1", "like 100MB or 5GB"),
+        ("MAX_FILE_BYTES", "100 parsecs", "like 100MB or 5GB"),
         ("UPDATE_RETENTION", "7", "like 7d"),
         ("UPDATE_RETENTION", "-1d", "like 7d"),
         ("MAIL_FROM", "nobody", "Memory App <memo@example.com>"),

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from protocol.log import Author, Entry, Outcome, Snapshot
+from protocol.log import Author, Entry, Outcome, Projection, Snapshot
 from storage import catalog
 from storage.accounts import Accounts, Rotated
 from storage.archive import Archive, ArchiveWriter, BackupError, Manifest, Progress
@@ -107,6 +107,8 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
     await commit(pool, memory_id, friend, b"\n\\.\n" * 50_000, client=8)
     log = UpdateLog(pool, MemoryRows(pool))
     assert await log.save_snapshot(memory_id, Snapshot(2, b"\x00all", b"state"))
+    projection = Projection(None, None, {}, [], {}, [], words="'~word':1A '~wörter':2,3")
+    await MemoryRows(pool).save(memory_id, projection, 3)
     await pool.execute("DELETE FROM document_updates WHERE log_offset = 1")
     await pool.execute(
         "INSERT INTO document_authors VALUES ($1, 4294967295, 0, 9, NULL, NULL, '-infinity')",
@@ -161,7 +163,22 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         author.account_id,
         memory_id,
     )
+    await pool.execute(
+        """
+        INSERT INTO blobs (path, user_id, size, part_bytes, parts, sha256)
+        VALUES ('a', $1, 1, 4, '{"x", "y"}', '\\x00ff')
+        """,
+        author.account_id,
+    )
+    await pool.execute(
+        """
+        INSERT INTO uploads (id, user_id, storage_path, filename, length, expires_at)
+        VALUES (gen_random_uuid(), $1, 'a', 'ä', 9, now())
+        """,
+        author.account_id,
+    )
     await fill_identity(pool, author.account_id)
+    await pool.execute("INSERT INTO file_words VALUES ($1, $2)", memory_id, "'~%a':1")
     link_id = uuid4()
     await pool.execute(
         "INSERT INTO invitations (id, memory_id, invited_by, role, max_uses, uses)"

@@ -184,7 +184,7 @@ async def test_no_table_that_names_a_memory_is_forgotten(pool: asyncpg.Pool) -> 
         WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
             AND a.attname IN ('memory_id', 'document_id') AND NOT EXISTS (
                 SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conrelid = c.oid
-                    AND f.conkey = ARRAY[a.attnum] AND f.confdeltype = 'c')
+                    AND a.attnum = ANY (f.conkey) AND f.confdeltype = 'c')
         """
     )
     loose = {row["relname"] for row in rows}

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
+from protocol.lexemes import lexemes_of
 from protocol.log import BASE, Known, Projection
 from protocol.thread import Thread
 from sync.document import (
@@ -53,7 +55,7 @@ def test_the_fields_of_a_memory_are_read_from_its_document() -> None:
         properties["data"] = {"kind": "note", "text": "not the body"}
         doc.get("tags", type=Map).update({"home": True, "food": True, "old": False, "": True})
 
-    assert projected(write) == Projection(
+    expected = Projection(
         title="Groceries",
         description="for Sunday",
         content={"kind": "note", "text": "Milk, and \U0001f95a"},
@@ -61,6 +63,9 @@ def test_the_fields_of_a_memory_are_read_from_its_document() -> None:
         metadata={"source": "voice", "score": 1.5, "count": 3},
         messages=[],
     )
+    words = lexemes_of(expected)
+    assert projected(write) == msgspec.structs.replace(expected, words=words)
+    assert "'~milk':" in words
 
 
 def test_the_body_of_a_rich_editor_is_read_as_text_behind_the_plain_one() -> None:

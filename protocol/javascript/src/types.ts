@@ -71,8 +71,8 @@ export interface Changes {
 }
 
 /**
- * Something that the account follows, as it is now: one of `memory`, `category` and `user`, as
- * `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
+ * Something that the account follows, as it is now: one of `memory`, `category`, `file` and `user`,
+ * as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
  * account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again. In a
  * `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack is as
  * their defaults say.
@@ -99,6 +99,7 @@ export interface Change {
   unreadCount?: number;
   category?: Category;
   user?: User;
+  file?: File;
 }
 
 /**
@@ -177,6 +178,28 @@ export interface User {
   updatedAt: string;
 }
 
+/**
+ * One file. `fileType` is what its bytes are, whatever its name says; `sha256` is their digest in
+ * hexadecimal. An image gets a thumbnail, and `width` and `height` in `metadata`, soon after it
+ * arrives: `isProcessed` says that this is over. `metadata.error` says why there is none.
+ */
+export interface File {
+  id: string;
+  userId: string;
+  memoryId: string | null;
+  messageId: string | null;
+  filename: string;
+  originalFilename: string;
+  fileType: string;
+  fileSize: number;
+  sha256: string;
+  hasThumbnail: boolean;
+  metadata: Record<string, unknown>;
+  isProcessed: boolean;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+}
+
 /** `id` may be made by the client, so that a retry is harmless. */
 export interface CreateMemory {
   id?: string | null;
@@ -203,9 +226,16 @@ export interface GetMemory {
   id: string;
 }
 
-/** `tags` must all be there. `search` looks in title, description, body and tags. */
+/**
+ * `tags` must all be there. `search` finds words in title, description, body, tags, messages and
+ * files' names, as `search.query` does. `uncategorized` takes those without a category only. The
+ * times are exclusive. `trashed` lists the account's own deleted memories instead of the living;
+ * `deleted_at` sorts these alone.
+ */
 export interface ListMemories {
   categoryId?: string | null;
+  /** Default: `false`. */
+  uncategorized?: boolean;
   /** 1 to 1,000,000. Default: `1`. */
   page?: number;
   /** 1 to 100. Default: `20`. */
@@ -216,8 +246,18 @@ export interface ListMemories {
   tags?: string[];
   isFavorite?: boolean | null;
   isArchived?: boolean | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  createdBefore?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedAfter?: string | null;
+  /** RFC 3339, with a time zone; at most 40 characters. */
+  updatedBefore?: string | null;
+  /** Default: `false`. */
+  trashed?: boolean;
   /** Default: `"updated_at"`. */
-  sortBy?: "created_at" | "title" | "updated_at";
+  sortBy?: "created_at" | "deleted_at" | "title" | "updated_at";
   /** Default: `"desc"`. */
   sortOrder?: "asc" | "desc";
 }
@@ -265,6 +305,79 @@ export interface DeletedMemory {
   id: string;
   /** RFC 3339, in UTC. */
   deletedAt: string;
+}
+
+/**
+ * With `memoryId` the files of that memory, whoever put them there; without it the account's own.
+ */
+export interface ListFiles {
+  memoryId?: string | null;
+  /** 1 to 1,000,000. Default: `1`. */
+  page?: number;
+  /** 1 to 100. Default: `20`. */
+  limit?: number;
+}
+
+/** The newest first. */
+export interface FilePage {
+  files: File[];
+  pagination: Pagination;
+}
+
+export interface GetFile {
+  id: string;
+}
+
+export interface OneFile {
+  file: File;
+}
+
+/**
+ * Fields left out stay as they are. `memoryId` puts the file in a memory that the account may
+ * write, or with `null` in none.
+ */
+export interface UpdateFile {
+  id: string;
+  /** 1 to 255 characters. */
+  filename?: string;
+  memoryId?: string | null;
+}
+
+export interface DeleteFile {
+  id: string;
+}
+
+export interface DeletedFile {
+  id: string;
+  /** RFC 3339, in UTC. */
+  deletedAt: string;
+}
+
+/** `thumbnail` asks for the small image, of a file that `hasThumbnail`. */
+export interface CreateFileUrl {
+  id: string;
+  /** Default: `false`. */
+  thumbnail?: boolean;
+}
+
+/**
+ * `url` is a path of this server, for `<img src>` and the like: whoever has it reads the file until
+ * `expiresAt`, as long as the account that asked may.
+ */
+export interface FileUrl {
+  url: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+}
+
+/**
+ * What the account's files take, uploads under way included: the same bytes count once. `quota` is
+ * what they may take, and `count` how many files there are.
+ */
+export interface FileUsage {
+  bytes: number;
+  quota: number;
+  count: number;
 }
 
 /**
@@ -689,6 +802,64 @@ export interface DeletedCategory {
   id: string;
   /** RFC 3339, in UTC. */
   deletedAt: string;
+}
+
+/**
+ * All words of `query` must be there, the last also as the beginning of one. Words in double quotes
+ * must follow one another; one behind a `-` must not be there. Case, accents and compatibility
+ * forms do not count: `cafe` finds Café, `strasse` finds Straße. `types` says where the words have
+ * to be: in the memory itself, its messages, its files' names; without it anywhere. `tags` must all
+ * be there. `offset` is that of the first result.
+ */
+export interface SearchQuery {
+  /** 1 to 200 characters. */
+  query: string;
+  /** 1 to 50. Default: `20`. */
+  limit?: number;
+  /** 0 to 10,000. Default: `0`. */
+  offset?: number;
+  categoryId?: string | null;
+  /** At most 10 items, each 1 to 50 characters. Default: `[]`. */
+  tags?: string[];
+  /** At most 3 items. Default: `[]`. */
+  types?: ("file" | "memory" | "message")[];
+}
+
+/**
+ * The best results first, of equal ones the newest. `total` is exact up to 10,000, and for words in
+ * quotes or of a script without spaces up to 300; where there are more, `totalIsLowerBound`. Of so
+ * many only the best of the newest can be paged through: `more` says whether there are any behind
+ * this page. `took` is in milliseconds.
+ */
+export interface SearchPage {
+  results: SearchResult[];
+  total: number;
+  totalIsLowerBound: boolean;
+  more: boolean;
+  took: number;
+}
+
+/**
+ * A memory that was found. `messageId` and `fileId` name the newest message and file that have the
+ * words, where the hit is in one.
+ */
+export interface SearchResult {
+  memory: Memory;
+  score: number;
+  highlights: Highlight[];
+  messageId?: string;
+  fileId?: string;
+}
+
+/**
+ * A piece of a field's text around what was found. `ranges` are the words found in it, each
+ * `[start, end)` in UTF-16 code units of `text`, as JavaScript counts. `text` was cut where it
+ * begins or ends with an ellipsis.
+ */
+export interface Highlight {
+  field: "content" | "description" | "files" | "messages" | "tags" | "title";
+  text: string;
+  ranges: number[][];
 }
 
 export interface ListMembers {
@@ -1206,6 +1377,24 @@ export interface KeySet {
   keys: Record<string, unknown>[];
 }
 
+/**
+ * The fields of the form beside `file`; put them before it. `id` may be made by the client, so that
+ * a retry is harmless. `messageId` is a message of the memory `memoryId`.
+ */
+export interface UploadForm {
+  id?: string | null;
+  memoryId?: string | null;
+  messageId?: string | null;
+}
+
+/**
+ * The body of every refusal. The header `Retry-After` says for how many seconds to wait, where the
+ * server can tell.
+ */
+export interface Refused {
+  error: Refusal;
+}
+
 /** `uptime` is in seconds. */
 export interface Health {
   status: "healthy" | "unhealthy";
@@ -1232,14 +1421,6 @@ export interface Readiness {
   error?: string;
   /** Default: `[]`. */
   degraded?: string[];
-}
-
-/**
- * The body of every refusal. The header `Retry-After` says for how many seconds to wait, where the
- * server can tell.
- */
-export interface Refused {
-  error: Refusal;
 }
 
 /** Who is calling. `deviceId` is stable over restarts of one installed app. */
@@ -1299,6 +1480,18 @@ export interface Operations {
   "memories.update": { request: UpdateMemory; response: OneMemory };
   /** Move a memory to the trash, for all its members. Its owner may restore it for a time. */
   "memories.delete": { request: DeleteMemory; response: DeletedMemory };
+  /** The account's files, or those of one memory. */
+  "files.list": { request: ListFiles; response: FilePage };
+  /** What is known of one file. */
+  "files.get": { request: GetFile; response: OneFile };
+  /** Rename a file of the account's own, or put it in another memory or in none. */
+  "files.update": { request: UpdateFile; response: OneFile };
+  /** Delete a file of the account's own. Harmless twice. */
+  "files.delete": { request: DeleteFile; response: DeletedFile };
+  /** An address that shows the file without a token, for an hour. */
+  "files.url": { request: CreateFileUrl; response: FileUrl };
+  /** How much the account's files take, and how much they may. */
+  "files.usage": { request: Empty; response: FileUsage };
   /** The messages of a memory's thread, paged. */
   "messages.list": { request: ListMessages; response: MessagePage };
   /**
@@ -1342,6 +1535,8 @@ export interface Operations {
   "categories.reorder": { request: ReorderCategories; response: Categories };
   /** Delete a category. The memories in it stay, without one. */
   "categories.delete": { request: DeleteCategory; response: DeletedCategory };
+  /** Find memories by their words: in title, tags, description, body, messages and files' names. */
+  "search.query": { request: SearchQuery; response: SearchPage };
   /** The members of a memory, and to its owner the pending invitations. */
   "sharing.members": { request: ListMembers; response: MemoryMembers };
   /** Invite whoever has an e-mail address. It makes no difference whether that has an account. */
@@ -1454,7 +1649,7 @@ export interface Endpoints {
    * Send a link to set a new password with, if an account has this address. The answer is the same
    * if none has.
    */
-  "POST /api/auth/forgot": { request: ForgotPassword; response: string };
+  "POST /api/auth/forgot": { request: ForgotPassword; response: undefined };
   /** Set a new password by the token of a link, which works once. All sessions end. */
   "POST /api/auth/reset": { request: ResetPassword; response: undefined };
   /** The providers that may be signed in with here. */
@@ -1471,9 +1666,28 @@ export interface Endpoints {
    * Where Apple posts its answer to: the browser is sent on to the app's `redirectUri`, with
    * `code`, and `user` on the first sign-in, or with `error`, as parameters.
    */
-  "POST /api/auth/oauth/apple/return": { request: undefined; response: string };
+  "POST /api/auth/oauth/apple/return": { request: undefined; response: undefined };
   /** The public keys that access tokens are signed with. */
   "GET /.well-known/jwks.json": { request: undefined; response: KeySet };
+  /** Upload a file in one request. With the id of a file of one's own, that one is answered. */
+  "POST /api/files": { request: UploadForm; response: OneFile };
+  /** The bytes of a file, or a range of them. HEAD answers the same without the bytes. */
+  "GET /api/files/{id}": { request: undefined; response: Uint8Array };
+  /** A small image of an image: WebP, its longer side 512 pixels at the most. */
+  "GET /api/files/{id}/thumbnail": { request: undefined; response: Uint8Array };
+  /** What of tus 1.0 is spoken here, as headers. */
+  "OPTIONS /api/uploads": { request: undefined; response: undefined };
+  /**
+   * Begin an upload that can be gone on with (tus 1.0). Its bytes are reserved. The address in
+   * `Location` ends in the id of the file it becomes.
+   */
+  "POST /api/uploads": { request: undefined; response: undefined };
+  /** How far an upload has come; as long as the file is there, also after its end. */
+  "HEAD /api/uploads/{id}": { request: undefined; response: undefined };
+  /** Bring more of an upload. What came of it stays when the connection breaks. */
+  "PATCH /api/uploads/{id}": { request: undefined; response: undefined };
+  /** Give an upload up. A file that it became is deleted with `files.delete`. */
+  "DELETE /api/uploads/{id}": { request: undefined; response: undefined };
   /** Whether the server and what it stands on are well. */
   "GET /health": { request: undefined; response: Health };
   /** Whether to send traffic here. */
@@ -1576,6 +1790,7 @@ export type ErrorCode =
   | "gone"
   | "conflict"
   | "too_large"
+  | "quota_exceeded"
   | "rate_limited"
   | "busy"
   | "unavailable"
@@ -1645,6 +1860,10 @@ export const errorCodes: Record<ErrorCode, { temporary: boolean; meaning: string
   too_large: {
     temporary: false,
     meaning: "The message or value is larger than allowed, or there are as many as there may be.",
+  },
+  quota_exceeded: {
+    temporary: false,
+    meaning: "The account's files take all it may store.",
   },
   rate_limited: {
     temporary: true,
