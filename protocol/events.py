@@ -50,6 +50,11 @@ MEMBERS_CHANGED = Event(
     "The members of a memory of the account, or its invitations, have changed; ask"
     " `sharing.members`.",
 )
+EXPORTS_CHANGED = Event(
+    "exports.changed",
+    Empty,
+    "An archive of the account is ready, or could not be made; ask `account.exports`.",
+)
 
 EVENTS: tuple[Event[Any], ...] = (
     FEED_CHANGED,
@@ -57,4 +62,5 @@ EVENTS: tuple[Event[Any], ...] = (
     SHARING_CHANGED,
     SHARING_INVITED,
     MEMBERS_CHANGED,
+    EXPORTS_CHANGED,
 )

@@ -14,6 +14,7 @@ from protocol import (
     bulk,
     categories,
     documents,
+    exports,
     feed,
     files,
     history,
@@ -538,6 +539,22 @@ ACCOUNT_DELETE = Operation(
     " them, also for those they are shared with, and so do its files. Messages that it wrote in"
     " others' memories stay, as nobody's.",
 )
+ACCOUNT_EXPORT = Operation(
+    "account.export",
+    exports.StartExport,
+    exports.StartedExport,
+    None,
+    "Have an archive made of all that the account has: memories as Markdown, JSON and Yjs"
+    " documents, with their messages, files and versions. It is kept for a week; `exports.changed`"
+    " tells when it is ready.",
+)
+ACCOUNT_EXPORTS = Operation(
+    "account.exports",
+    Empty,
+    exports.ExportList,
+    None,
+    "The account's archives, those being made included.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -601,6 +618,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ACCOUNT_UPDATE,
     ACCOUNT_SEND_DELETION_CODE,
     ACCOUNT_DELETE,
+    ACCOUNT_EXPORT,
+    ACCOUNT_EXPORTS,
     SESSIONS_LIST,
     SESSIONS_END,
     ADMIN_USERS,

@@ -54,6 +54,8 @@ from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
 from server.signals import handled
+from server.takeout.exports import Exports
+from server.takeout.parts import Takeout
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
 from server.twofactor import TwoFactor
@@ -242,6 +244,12 @@ class App:
                 filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
             )
 
+            takeout = await stack.enter_async_context(
+                Takeout.opened(
+                    pool, memory_rows, store, auth=auth, notices=notices, metrics=metrics
+                )
+            )
+
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
@@ -272,6 +280,7 @@ class App:
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
                 identity=identity,
+                exports=takeout.exports,
                 deletion=Deletion(
                     Departures(pool),
                     confirmation,
@@ -298,6 +307,7 @@ class App:
             routes: list[BaseRoute] = [
                 *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
                 *store.routes,
+                *takeout.routes,
                 *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
@@ -420,6 +430,7 @@ def _dispatcher(
     profile: Profile,
     admin: Admin,
     identity: Identity,
+    exports: Exports,
     deletion: Deletion,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
@@ -485,6 +496,8 @@ def _dispatcher(
         Binding(operations.ACCOUNT_UPDATE, profile.update),
         Binding(operations.ACCOUNT_SEND_DELETION_CODE, deletion.send_code),
         Binding(operations.ACCOUNT_DELETE, deletion.delete),
+        Binding(operations.ACCOUNT_EXPORT, exports.start),
+        Binding(operations.ACCOUNT_EXPORTS, exports.list),
         Binding(operations.SESSIONS_LIST, sessions.list),
         Binding(operations.SESSIONS_END, sessions.end),
         Binding(operations.ADMIN_USERS, admin.users),

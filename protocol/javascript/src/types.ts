@@ -1125,6 +1125,39 @@ export interface DeleteAccount {
   code?: string | null;
 }
 
+/**
+ * `id` may be made by the client, so that a retry is harmless. While one is being prepared, that
+ * one is answered.
+ */
+export interface StartExport {
+  id?: string | null;
+}
+
+export interface StartedExport {
+  exportId: string;
+  status: "failed" | "preparing" | "ready";
+}
+
+/** The newest first. */
+export interface ExportList {
+  exports: Export[];
+}
+
+/**
+ * One archive. When it is `ready` it has its `size` in bytes, and a `url`: a path of this server
+ * with a token in it, good for an hour; list again for a fresh one.
+ */
+export interface Export {
+  id: string;
+  status: "failed" | "preparing" | "ready";
+  size: number | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+  url?: string | null;
+}
+
 export interface SessionList {
   sessions: DeviceSession[];
 }
@@ -1597,6 +1630,14 @@ export interface Operations {
    * others' memories stay, as nobody's.
    */
   "account.delete": { request: DeleteAccount; response: Empty };
+  /**
+   * Have an archive made of all that the account has: memories as Markdown, JSON and Yjs documents,
+   * with their messages, files and versions. It is kept for a week; `exports.changed` tells when it
+   * is ready.
+   */
+  "account.export": { request: StartExport; response: StartedExport };
+  /** The account's archives, those being made included. */
+  "account.exports": { request: Empty; response: ExportList };
   /** The account's signed-in devices, the one used last first. */
   "sessions.list": { request: Empty; response: SessionList };
   /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
@@ -1631,6 +1672,8 @@ export interface Events {
    * `sharing.members`.
    */
   "members.changed": MembersChanged;
+  /** An archive of the account is ready, or could not be made; ask `account.exports`. */
+  "exports.changed": Empty;
 }
 
 /** Every REST endpoint. */
@@ -1675,6 +1718,11 @@ export interface Endpoints {
   "GET /api/files/{id}": { request: undefined; response: Uint8Array };
   /** A small image of an image: WebP, its longer side 512 pixels at the most. */
   "GET /api/files/{id}/thumbnail": { request: undefined; response: Uint8Array };
+  /**
+   * An archive that `account.export` had made, or a range of it. HEAD answers the same without the
+   * bytes.
+   */
+  "GET /api/exports/{id}": { request: undefined; response: Uint8Array };
   /** What of tus 1.0 is spoken here, as headers. */
   "OPTIONS /api/uploads": { request: undefined; response: undefined };
   /**
