@@ -26,6 +26,7 @@ from server.database import opened
 from server.listeners import Listeners
 from server.passwords import Passwords
 from server.supervisor import WorkersFailed
+from server.takeout import command as takeout
 from server.tokens import Tokens, generate_key
 from storage.accounts import Accounts
 from storage.archive import BackupError
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "Check what the server needs, and say what to do about what it lacks.")
     add("demo", _demo, f"Make the account {demo.EMAIL} and fill it with memories to look at.")
     backups.add_commands(add)
+    takeout.add_commands(add)
     _add_user_commands(commands.add_parser("user", help="Look after accounts."))
     # Without a help text it is not in the list: it is for the supervisor alone.
     seated = commands.add_parser("worker", description="One process of several.")
