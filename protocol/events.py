@@ -55,6 +55,11 @@ EXPORTS_CHANGED = Event(
     Empty,
     "An archive of the account is ready, or could not be made; ask `account.exports`.",
 )
+IMPORTS_CHANGED = Event(
+    "imports.changed",
+    Empty,
+    "An import of the account has come to its end; ask `account.imports`.",
+)
 
 EVENTS: tuple[Event[Any], ...] = (
     FEED_CHANGED,
@@ -63,4 +68,5 @@ EVENTS: tuple[Event[Any], ...] = (
     SHARING_INVITED,
     MEMBERS_CHANGED,
     EXPORTS_CHANGED,
+    IMPORTS_CHANGED,
 )

@@ -19,6 +19,7 @@ from protocol import (
     files,
     history,
     identity,
+    imports,
     memories,
     messages,
     search,
@@ -555,6 +556,22 @@ ACCOUNT_EXPORTS = Operation(
     None,
     "The account's archives, those being made included.",
 )
+ACCOUNT_IMPORT = Operation(
+    "account.import",
+    imports.StartImport,
+    imports.StartedImport,
+    Permission.WRITE_MEMORIES,
+    "Bring an archive of `account.export`, of this or another server, into the account: its own"
+    " memories with their documents as they were, messages, files, versions and categories. What is"
+    " there already stays as it is, so that nothing is doubled.",
+)
+ACCOUNT_IMPORTS = Operation(
+    "account.imports",
+    Empty,
+    imports.ImportList,
+    None,
+    "How far the account's imports have come, and what was left out.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -620,6 +637,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ACCOUNT_DELETE,
     ACCOUNT_EXPORT,
     ACCOUNT_EXPORTS,
+    ACCOUNT_IMPORT,
+    ACCOUNT_IMPORTS,
     SESSIONS_LIST,
     SESSIONS_END,
     ADMIN_USERS,

@@ -55,6 +55,7 @@ from server.roster import Roster
 from server.sessions import Sessions
 from server.signals import handled
 from server.takeout.exports import Exports
+from server.takeout.imports import Imports
 from server.takeout.parts import Takeout
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
@@ -281,6 +282,7 @@ class App:
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
                 identity=identity,
                 exports=takeout.exports,
+                imports=takeout.imports,
                 deletion=Deletion(
                     Departures(pool),
                     confirmation,
@@ -431,6 +433,7 @@ def _dispatcher(
     admin: Admin,
     identity: Identity,
     exports: Exports,
+    imports: Imports,
     deletion: Deletion,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
@@ -498,6 +501,8 @@ def _dispatcher(
         Binding(operations.ACCOUNT_DELETE, deletion.delete),
         Binding(operations.ACCOUNT_EXPORT, exports.start),
         Binding(operations.ACCOUNT_EXPORTS, exports.list),
+        Binding(operations.ACCOUNT_IMPORT, imports.start),
+        Binding(operations.ACCOUNT_IMPORTS, imports.list),
         Binding(operations.SESSIONS_LIST, sessions.list),
         Binding(operations.SESSIONS_END, sessions.end),
         Binding(operations.ADMIN_USERS, admin.users),

@@ -159,6 +159,13 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
+        self.imports = Counter(
+            "memo_imports",
+            "Archives brought into accounts, by outcome: done, failed, or postponed (it is tried"
+            " again).",
+            ("outcome",),
+            registry=registry,
+        )
         self.files_processed = Counter(
             "memo_files_processed",
             "Images looked at, by outcome: thumbnail, or none where there could be no thumbnail.",

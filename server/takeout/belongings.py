@@ -171,6 +171,7 @@ class _Folder:
         )
         kept = await self._files.pack(files)
         versions = await self._history()
+        owners = await shelves.history.owners(memory.id)
         about = {
             "memory": {**msgspec.to_builtins(memory), "offset": offset},
             "category": category,
@@ -178,6 +179,8 @@ class _Folder:
             "messages": messages,
             "files": kept,
             "versions": versions,
+            # Whose each Yjs client is, by account; null: the server's.
+            "clients": {str(client): owner for client, owner in owners.items()},
         }
         await self._packer.add(f"{self._path}memory.json", as_json(about))
         self.counts = {"messages": len(messages), "files": len(kept), "versions": len(versions)}

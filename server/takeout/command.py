@@ -1,4 +1,4 @@
-"""`memo export`: an account's archive, made for its operator."""
+"""`memo export` and `memo import`: an account's archive, made and brought back by an operator."""
 
 import argparse
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -12,15 +12,24 @@ from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.metrics import Metrics
+from server.processing import Processing
 from server.takeout.belongings import Belongings, Shelves
 from server.takeout.packing import Packer
 from server.takeout.parts import shelves
+from server.takeout.sources import ArchiveError, DirectorySource, ZipSource
+from server.takeout.unpacking import Places, Unpacking
+from server.uploads import Uploads
 from storage.accounts import Accounts
 from storage.archive import BackupError
 from storage.blobs import Blobs, BlobStoreError
 from storage.files import FileRows
+from storage.imports import ImportRows
 from storage.memories import MemoryRows
 from storage.postgres import migrate
+from storage.uploads import UploadRows
+from sync.broker import LocalBroker
+from sync.feed import Notices
 from sync.worker import WorkerPool
 
 Command = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int]]
@@ -31,6 +40,9 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     made = add("export", _export, "Write all that an account has to a ZIP archive.")
     made.add_argument("email")
     made.add_argument("file", type=Path, help="a new file")
+    made = add("import", _import, "Bring an archive that was exported into an account.")
+    made.add_argument("email")
+    made.add_argument("path", type=Path, help="the archive, or a directory it was unpacked to")
 
 
 class Account(NamedTuple):
@@ -89,6 +101,40 @@ async def _export(settings: Settings, options: argparse.Namespace) -> int:
             raise
     print(f"wrote {path}: all of {found.user.email}, {path.stat().st_size} bytes")
     return 0
+
+
+async def _import(settings: Settings, options: argparse.Namespace) -> int:
+    path: Path = options.path
+    try:
+        source = DirectorySource(path) if path.is_dir() else ZipSource(path)
+        async with account(settings, options.email) as found:
+            tally = await Unpacking(_places(found, settings), found.user.id, source).run()
+    except ArchiveError as error:
+        raise BackupError(f"{path} was not imported: {error}") from error
+    source.close()
+    print(
+        f"imported {tally.memories} memories, {tally.files} files and {tally.versions} versions"
+        f" into {found.user.email}; {tally.present} memories were there already"
+    )
+    for name, reason in tally.skipped:
+        print(f"left out: {name}: {reason}")
+    return 0
+
+
+def _places(found: Account, settings: Settings) -> Places:
+    shelves, notices, metrics = found.shelves, Notices(LocalBroker()), Metrics()
+    # Pictures are looked at by the server, when it finds that nobody has.
+    processing = Processing(shelves.files, shelves.blobs, shelves.workers, notices, metrics)
+    uploads = Uploads(
+        UploadRows(found.pool, settings.file_quota_bytes),
+        shelves.blobs,
+        processing,
+        notices,
+        metrics,
+        max_bytes=settings.max_file_bytes,
+    )
+    rows = ImportRows(found.pool)
+    return Places(shelves.categories, shelves.memories, rows, uploads, shelves.workers)
 
 
 def _writes(file: BinaryIO) -> Callable[[bytes], Coroutine[Any, Any, None]]:

@@ -14,12 +14,16 @@ from server.metrics import Metrics
 from server.takeout.belongings import Belongings, Shelves
 from server.takeout.exporting import Exporting
 from server.takeout.exports import Exports
+from server.takeout.importing import Importing
+from server.takeout.imports import Imports
+from server.takeout.unpacking import Places
 from storage.accounts import Accounts
 from storage.blobs import Blobs
 from storage.categories import CategoryRows
 from storage.exports import ExportRows
 from storage.files import FileRows
 from storage.history import HistoryRows
+from storage.imports import ImportRows
 from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.messages import MessageRows
@@ -54,7 +58,7 @@ class Takeout(NamedTuple):
     """The parts that others need."""
 
     exports: Exports
-    exporting: Exporting
+    imports: Imports
     routes: Sequence[Route]
 
     @classmethod
@@ -69,7 +73,7 @@ class Takeout(NamedTuple):
         notices: Notices,
         metrics: Metrics,
     ) -> AsyncIterator["Takeout"]:
-        """Everything built; archives are made until the end."""
+        """Everything built; archives are made and brought back until the end."""
         # Apart from those for documents: archives may not make edits wait.
         workers = WorkerPool(size=1)
         tasks = Tasks(lambda error: log.error("a task failed", exc_info=error))
@@ -77,9 +81,12 @@ class Takeout(NamedTuple):
         belongings = Belongings(shelves(pool, memories, store.rows, store.blobs, workers))
         exporting = Exporting(rows, belongings, store.blobs, notices, metrics)
         exports = Exports(rows, exporting, store.links, auth, store.sending)
+        places = Places(CategoryRows(pool), memories, ImportRows(pool), store.uploads, workers)
+        importing = Importing(places, store.blobs, notices, metrics)
         try:
             tasks.start(exporting.run())
-            yield cls(exports, exporting, exports.routes())
+            tasks.start(importing.run())
+            yield cls(exports, Imports(places.rows, importing), exports.routes())
         finally:
             await tasks.cancel()
             workers.close()

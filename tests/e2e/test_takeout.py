@@ -13,6 +13,7 @@ import pytest_asyncio
 from pycrdt import Doc, Text
 
 from protocol import frames
+from tests.conftest import fresh_database, fresh_directory
 from tests.e2e.person import PASSWORD, Person
 from tests.serving import LocalServer
 
@@ -29,6 +30,35 @@ async def ada(server: LocalServer) -> AsyncIterator[Person]:
 async def bob(server: LocalServer) -> AsyncIterator[Person]:
     async with Person(server) as person:
         yield person
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def elsewhere(postgres: str) -> AsyncIterator[LocalServer]:
+    """Another server, with a database and a store of files of its own."""
+    async with fresh_database(postgres) as database:
+        with fresh_directory() as directory:
+            server = LocalServer(directory, database)
+            await server.start()
+            yield server
+            await server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def newcomer(elsewhere: LocalServer) -> AsyncIterator[Person]:
+    async with Person(elsewhere) as person:
+        yield person
+
+
+async def brought(person: Person, archive: bytes) -> dict[str, Any]:
+    """What came of an archive that the account uploads and imports."""
+    file = await person.upload(archive, "archive.zip")
+    started = await person.call("account.import", fileId=file["id"], id=str(uuid4()))
+    assert isinstance(started, dict), started
+    while (await person.socket.take(frames.Event)).name != "imports.changed":
+        pass
+    imports = (await person.call("account.imports"))["imports"]
+    assert imports[0]["id"] == started["importId"]
+    return imports[0]  # type: ignore[no-any-return]
 
 
 async def archive_of(person: Person) -> dict[str, Any]:
@@ -144,3 +174,89 @@ async def test_only_its_account_gets_an_archive(ada: Person, bob: Person) -> Non
     elsewhere = export["url"].replace("exports", "files")
     assert (await ada.http.get(elsewhere)).status_code == 401
     assert await ada.call("account.export") == "rate_limited"
+
+
+async def test_an_archive_brings_everything_back_on_another_server(
+    ada: Person, bob: Person, newcomer: Person
+) -> None:
+    category = (await ada.call("categories.create", id=str(uuid4()), name="Trips"))["category"]
+    own = await ada.memory(
+        title="Lisbon",
+        content={"text": "Day one."},
+        tags=["sea", "tram"],
+        metadata={"map": [1, 2]},
+        categoryId=category["id"],
+        isFavorite=True,
+    )
+    empty = await ada.memory()
+    await ada.share(own, bob, "editor")
+    said = (await ada.call("messages.create", memoryId=own, content="Pack light."))["message"]
+    answer = (await bob.call("messages.create", memoryId=own, content="I shall."))["message"]
+    await ada.call("history.save", memoryId=own, name="Before")
+    await ada.call("memories.update", id=own, content={"text": "Day one. Day two."})
+    photo = bytes(range(256)) * 500
+    file = await ada.upload(photo, "photo.bin", memoryId=own)
+    loose = await ada.upload(b"loose", "loose.txt")
+    theirs = await bob.memory(title="Bob's")
+    await bob.share(theirs, ada, "editor")
+    reply = await ada.http.get((await archive_of(ada))["url"])
+
+    outcome = await brought(newcomer, reply.content)
+    assert (outcome["status"], outcome["error"]) == ("done", None)
+    assert (outcome["memories"], outcome["files"], outcome["versions"]) == (2, 2, 1)
+    [skipped] = outcome["skipped"]
+    assert skipped["reason"] == "is of a memory of somebody else"
+
+    before = (await ada.call("memories.get", id=own))["memory"]
+    after = (await newcomer.call("memories.get", id=own))["memory"]
+    same = ("title", "content", "tags", "metadata", "isFavorite", "createdAt", "updatedAt")
+    assert [after[name] for name in same] == [before[name] for name in same]
+    assert (after["userId"], after["role"]) == (newcomer.id, "owner")
+    names = {
+        each["id"]: each["name"] for each in (await newcomer.call("categories.list"))["categories"]
+    }
+    assert names[after["categoryId"]] == "Trips"
+    assert list(names.values()).count("Work") == 1
+    there, here = await document(ada, own), await document(newcomer, own)
+    assert here.get_update() == there.get_update()
+    assert (await document(newcomer, empty)).get_update() == Doc().get_update()
+
+    messages = (await newcomer.call("messages.list", memoryId=own))["messages"]
+    told = [(each["id"], each["content"], each["userId"]) for each in messages]
+    assert told == [
+        (said["id"], "Pack light.", newcomer.id),
+        (answer["id"], "I shall.", None),
+    ]
+    for old, content in ((file, photo), (loose, b"loose")):
+        found = (await newcomer.call("files.get", id=old["id"]))["file"]
+        assert (found["sha256"], found["memoryId"]) == (old["sha256"], old["memoryId"])
+        assert (await newcomer.http.get(f"/api/files/{old['id']}")).content == content
+    versions = (await newcomer.call("history.list", memoryId=own))["versions"]
+    [version] = [each for each in versions if each["kind"] == "named"]
+    assert version["name"] == "Before"
+    past = await newcomer.call("history.get", memoryId=own, versionId=version["id"])
+    assert past["memory"]["content"]["text"] == "Day one."
+    restored = await newcomer.call("history.restore", memoryId=own, versionId=version["id"])
+    assert restored["memory"]["content"]["text"] == "Day one."
+
+    # Twice: nothing is doubled, and what was changed since stays changed.
+    again = await brought(newcomer, reply.content)
+    assert (again["memories"], again["present"], again["versions"]) == (0, 2, 0)
+    assert (await newcomer.call("memories.get", id=own))["memory"]["content"] == {
+        "text": "Day one."
+    }
+    assert (await newcomer.call("memories.list"))["pagination"]["total"] == 2
+    listed = (await newcomer.call("files.list"))["files"]
+    assert sorted(each["filename"] for each in listed) == [
+        "archive.zip",
+        "archive.zip",
+        "loose.txt",
+        "photo.bin",
+    ]
+
+    # Beside the account it is of, what has an id that is taken gets another one.
+    beside = await brought(bob, reply.content)
+    assert (beside["memories"], beside["present"]) == (2, 0)
+    assert (await bob.call("memories.get", id=own))["memory"]["role"] == "editor"
+    twice = await brought(bob, reply.content)
+    assert (twice["memories"], twice["present"]) == (0, 2)

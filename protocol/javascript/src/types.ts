@@ -1158,6 +1158,52 @@ export interface Export {
   url?: string | null;
 }
 
+/**
+ * `fileId` is a file of the account's: the archive, uploaded as any file is. `id` may be made by
+ * the client, so that a retry is harmless. One import of an account runs at a time.
+ */
+export interface StartImport {
+  fileId: string;
+  id?: string | null;
+}
+
+export interface StartedImport {
+  importId: string;
+  status: "done" | "failed" | "running";
+}
+
+/** The newest first. */
+export interface ImportList {
+  imports: Import[];
+}
+
+/**
+ * What came of an archive so far. `present` are the memories that were there already, which are
+ * left as they are. `error` says why one `failed`; of what was `skipped`, the first thousand are
+ * here.
+ */
+export interface Import {
+  id: string;
+  fileId: string;
+  status: "done" | "failed" | "running";
+  memories: number;
+  present: number;
+  files: number;
+  versions: number;
+  skipped: Skipped[];
+  error: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  finishedAt: string | null;
+}
+
+/** Something of the archive that was left out, and why. */
+export interface Skipped {
+  path: string;
+  reason: string;
+}
+
 export interface SessionList {
   sessions: DeviceSession[];
 }
@@ -1638,6 +1684,14 @@ export interface Operations {
   "account.export": { request: StartExport; response: StartedExport };
   /** The account's archives, those being made included. */
   "account.exports": { request: Empty; response: ExportList };
+  /**
+   * Bring an archive of `account.export`, of this or another server, into the account: its own
+   * memories with their documents as they were, messages, files, versions and categories. What is
+   * there already stays as it is, so that nothing is doubled.
+   */
+  "account.import": { request: StartImport; response: StartedImport };
+  /** How far the account's imports have come, and what was left out. */
+  "account.imports": { request: Empty; response: ImportList };
   /** The account's signed-in devices, the one used last first. */
   "sessions.list": { request: Empty; response: SessionList };
   /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
@@ -1674,6 +1728,8 @@ export interface Events {
   "members.changed": MembersChanged;
   /** An archive of the account is ready, or could not be made; ask `account.exports`. */
   "exports.changed": Empty;
+  /** An import of the account has come to its end; ask `account.imports`. */
+  "imports.changed": Empty;
 }
 
 /** Every REST endpoint. */
