@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4, uuid5
 
+import asyncpg
 import msgspec
 
 from protocol.categories import Color, Description, Icon, Name
@@ -37,6 +38,8 @@ MAX_SKIPPED = 1000  # that are named
 _FOLDER = re.compile(r"memories/[^/]+/memory\.json")
 # What says nothing of the entry: the whole is to be tried again.
 _PASSING = (ErrorCode.UNAVAILABLE, ErrorCode.BUSY)
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -183,6 +186,8 @@ class Unpacking:
             if error.code in _PASSING:
                 raise
             self.tally.skip(path, f"{error.code.value}: {error.message}")
+        except asyncpg.DataError as error:
+            self.tally.skip(path, f"holds what cannot be stored: {error}")
 
     # Categories, matched by their names
 
@@ -203,9 +208,9 @@ class Unpacking:
         made = await self._places.categories.create(
             self._account_id,
             uuid4(),
-            name=category.name,
-            description=category.description,
-            icon=category.icon,
+            name=_plain(category.name),
+            description=category.description and _plain(category.description),
+            icon=category.icon and _plain(category.icon),
             color=category.color,
             sort_order=None,
         )
@@ -236,7 +241,7 @@ class Unpacking:
                     version.id if is_same else self._second(version.id),
                     -number,
                     version.kind,
-                    version.name,
+                    version.name and _plain(version.name),
                     _aware(version.changed_at),
                     _aware(version.created_at),
                 )
@@ -354,4 +359,10 @@ def _decoded(content: bytes, kind: type[T]) -> T:
 
 
 def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """The moment, none before computers kept time: at the ends of the calendar few can reckon."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware if aware.year > _FIRST.year else _FIRST
+
+
+def _plain(text: str) -> str:
+    return text.replace("\x00", "\ufffd")
