@@ -5,16 +5,17 @@
         await document.synced()
         document.text += "remember the milk"
         await document.saved()
+        await client.enqueue(MEMORIES_UPDATE, UpdateMemory(id=memory_id, is_favorite=True))
 
-It runs one task for the connection, which owns a writer and a heartbeat while connected; all of
-them end with `close`. It is used from the thread of its event loop.
+It runs one task for the connection, which owns a writer and a heartbeat while connected, and one
+for the queued requests; all of them end with `close`. It is used from the thread of its event loop.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Literal, Self, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -25,18 +26,22 @@ from protocol.channel import Phase
 from protocol.connection import CONNECT_SECONDS, Connection, dial
 from protocol.documents import CloseDocument, OpenedDocument
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.events import SHARING_CHANGED
+from protocol.events import FEED_CHANGED, SHARING_CHANGED
+from protocol.feed import Changes, GetChanges
+from protocol.following import Feed
 from protocol.log import WRITERS
 from protocol.mirror import Mirror, OpenedChannel
-from protocol.offline import OfflineStore
-from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, Operation
+from protocol.offline import MemoryStore, OfflineStore
+from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, FEED_CHANGES, Operation
+from protocol.queue import Outcome, QueuedRequest, RequestQueue
 from protocol.records import Body
 from protocol.replica import Document
 from protocol.session import Answered, Backoff, Refused, Session, SessionEvent, SessionPhase
 from protocol.sharing import SharingChanged
-from protocol.signal import EventStream, Signal
+from protocol.signal import EventStream, Signal, Stream
 
 HEARTBEAT_SECONDS = 15.0
+QUEUED_SECONDS = 30.0
 
 Token = str | Callable[[], Awaitable[str]]
 Req = TypeVar("Req", bound=Body)
@@ -86,13 +91,21 @@ class Client:
         self._heartbeat = heartbeat
         self._session = Session()
         self._connection: Connection | None = None
+        self._queue = RequestQueue(
+            store or MemoryStore(),
+            send=self._send_queued,
+            is_online=lambda: self.status is Status.ONLINE,
+            born=self._born,
+        )
         self._task: asyncio.Task[None] | None = None
+        self._queue_task: asyncio.Task[None] | None = None
         self._signal = Signal()
         self._answers: dict[int, Callable[[object], None]] = {}
         self._documents: dict[UUID, OpenedChannel] = {}
         self._channels: dict[int, OpenedChannel] = {}
         self._reopenings: dict[UUID, asyncio.TimerHandle] = {}
         self._streams: WeakSet[EventStream] = WeakSet()
+        self._feeds: WeakSet[Feed] = WeakSet()
         self._return_after: float | None = None
         self._token_refused = False
 
@@ -100,6 +113,7 @@ class Client:
         if self._task is not None:
             raise RuntimeError("a client is started once")
         self._task = asyncio.create_task(self._run(), name="memo client")
+        self._queue_task = asyncio.create_task(self._queue.run(), name="memo client queue")
         return self
 
     async def __aexit__(
@@ -157,6 +171,41 @@ class Client:
                 self._session.cancel(request_id)
                 self._wake()
 
+    async def enqueue(self, operation: Operation[Req, Res], request: Req) -> QueuedRequest:
+        """Keep a request in the offline store and call the server with it once there is a
+        connection, in this run or a later one; `outcomes` tells how that ended. Requests that
+        share an id are carried out in the order of queueing. One may be sent twice, so what it
+        makes has an id: one is given where it was left out.
+
+        Raises:
+            MemoError: `invalid_request`, for an operation of one connection; `too_large`, when
+                10,000 requests wait; `channel_closed`, when the client is closed; `internal`,
+                when the offline store fails.
+        """
+        if self.status is Status.CLOSED:
+            raise MemoError(ErrorCode.CHANNEL_CLOSED, "the client is closed")
+        return self._queue.add(operation, request)
+
+    def queued(self) -> Sequence[QueuedRequest]:
+        """The requests that wait for the server, oldest first.
+
+        Raises:
+            MemoError: `internal`, when the offline store fails.
+        """
+        return self._queue.list()
+
+    def discard(self, number: int) -> bool:
+        """Take back a queued request; whether it still waited. What is on its way may still land.
+
+        Raises:
+            MemoError: `internal`, when the offline store fails.
+        """
+        return self._queue.discard(number)
+
+    def outcomes(self) -> Stream[Outcome]:
+        """How queued requests end, from now on. Nothing else tells of one that is refused."""
+        return self._queue.outcomes()
+
     @overload
     async def open(self, memory_id: UUID, *, replica: Literal[True] = True) -> Document: ...
 
@@ -195,6 +244,15 @@ class Client:
             stream.end()
         return stream
 
+    def follow(self, after: str | None = None, *, brief: bool = False) -> Feed:
+        """The feed from the cursor `after` on, without one from its beginning: what changed while
+        this device was away, then what changes. It goes on over lost connections."""
+        feed = Feed(self._ask_feed, after, brief=brief)
+        self._feeds.add(feed)
+        if self.status is Status.CLOSED:
+            feed.end()
+        return feed
+
     async def close(self) -> None:
         """Say goodbye, and end every task and wait of this client. Edits that are not acked stay
         in the offline store, which remains open."""
@@ -205,9 +263,11 @@ class Client:
             await self._connection.close()
         else:
             self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.result()
+        tasks = [task for task in (self._task, self._queue_task) if task is not None]
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
     # What documents need: see `protocol.mirror.Wire`.
 
@@ -323,6 +383,8 @@ class Client:
             case frames.Event():
                 if event.name == SHARING_CHANGED.name:
                     self._role_changed(event)
+                elif event.name == FEED_CHANGED.name:
+                    self._hint()
                 for stream in self._streams:
                     stream.put(event)
             case frames.Welcome(welcome):
@@ -368,11 +430,30 @@ class Client:
         for document in list(self._documents.values()):
             if document.error is None or document.error.code is not ErrorCode.GONE:
                 self._ask_for(document)
+        self._queue.connected()
+        self._hint()
 
     def _answered(self, answered: Answered) -> None:
         resolve = self._answers.pop(answered.id, None)
         if resolve is not None:
             resolve(answered.result)
+
+    async def _ask_feed(self, request: GetChanges) -> Changes:
+        return await self.call(FEED_CHANGES, request, timeout=QUEUED_SECONDS)
+
+    def _hint(self) -> None:
+        for feed in self._feeds:
+            feed.hint()
+
+    # Queued requests.
+
+    async def _send_queued(self, operation: Operation[Any, Any], body: Body) -> Any:
+        return await self.call(operation, body, timeout=QUEUED_SECONDS)
+
+    def _born(self, memory_id: UUID) -> None:
+        document = self._documents.get(memory_id)
+        if document is not None:
+            self._ask_for(document)
 
     # Requests.
 
@@ -393,6 +474,8 @@ class Client:
         channel = document.channel
         if self.status is not Status.ONLINE or channel.phase not in (Phase.DETACHED, Phase.STALE):
             return
+        if self._queue.is_unborn(document.memory_id):
+            return  # asked for when the server knows it
         try:
             self._request(DOCUMENTS_OPEN, channel.opening(), lambda it: self._opened(document, it))
         except MemoError as error:
@@ -434,8 +517,13 @@ class Client:
         """Nothing more will come. It may be said twice."""
         for document in list(self._documents.values()):
             document.close()
+        if self._queue_task is not None:
+            self._queue_task.cancel()
+        self._queue.end()
         for stream in self._streams:
             stream.end()
+        for feed in self._feeds:
+            feed.end()
         self._set_status(Status.CLOSED)
 
     def _set_status(self, status: Status) -> None:

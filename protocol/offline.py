@@ -1,8 +1,9 @@
-"""What a device keeps of its documents between runs: their content and the edits not acked yet.
+"""What a device keeps between runs: its documents, the edits not acked yet, and the requests that
+wait for a connection.
 
-A store is a log of updates a document. Local edits are recorded as pending before they are sent
-and settled when the server acks them; updates of others are settled from the start. One client
-uses a store at a time.
+A store is a log of updates a document, and one line of requests. Local edits are recorded as
+pending before they are sent and settled when the server acks them; updates of others are settled
+from the start. One client uses a store at a time.
 """
 
 import sqlite3
@@ -15,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
+from protocol.queue import QueuedRequest, RequestStore
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -27,7 +29,7 @@ class Kept(msgspec.Struct, frozen=True):
     pending: Sequence[tuple[int, bytes]] = ()
 
 
-class OfflineStore(Protocol):
+class OfflineStore(RequestStore, Protocol):
     """What a client needs of a store.
 
     Every method is one transaction: the position never says more than the updates hold. They
@@ -63,6 +65,7 @@ class MemoryStore:
         self._positions: dict[UUID, tuple[str, int]] = {}
         self._settled: dict[UUID, dict[int, bytes]] = {}
         self._pending: dict[UUID, dict[int, bytes]] = {}
+        self._requests: dict[int, QueuedRequest] = {}
         self._last_id = 0
 
     def load(self, memory_id: UUID) -> Kept:
@@ -99,6 +102,18 @@ class MemoryStore:
         self._settled.pop(memory_id, None)
         self._pending.pop(memory_id, None)
 
+    def enqueue(self, operation: str, body: bytes, queued_at: str) -> QueuedRequest:
+        self._last_id += 1
+        request = QueuedRequest(self._last_id, operation, body, queued_at)
+        self._requests[request.number] = request
+        return request
+
+    def queued(self) -> Sequence[QueuedRequest]:
+        return list(self._requests.values())
+
+    def dequeue(self, number: int) -> bool:
+        return self._requests.pop(number, None) is not None
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -121,6 +136,12 @@ CREATE TABLE IF NOT EXISTS updates (
     payload    BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS updates_memory ON updates (memory_id, id);
+CREATE TABLE IF NOT EXISTS requests (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation  TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    queued_at  TEXT NOT NULL
+);
 """
 
 
@@ -201,6 +222,29 @@ class SqliteStore:
                 self._database.execute(
                     f"DELETE FROM {table} WHERE memory_id = ?", (str(memory_id),)
                 )
+
+    def enqueue(self, operation: str, body: bytes, queued_at: str) -> QueuedRequest:
+        with self._transaction():
+            number = self._database.execute(
+                "INSERT INTO requests (operation, body, queued_at) VALUES (?, ?, ?)",
+                (operation, body, queued_at),
+            ).lastrowid
+        assert number is not None
+        return QueuedRequest(number, operation, body, queued_at)
+
+    def queued(self) -> Sequence[QueuedRequest]:
+        with self._transaction():
+            rows = self._database.execute(
+                "SELECT number, operation, body, queued_at FROM requests ORDER BY number"
+            ).fetchall()
+        return [QueuedRequest(*row) for row in rows]
+
+    def dequeue(self, number: int) -> bool:
+        with self._transaction():
+            return (
+                self._database.execute("DELETE FROM requests WHERE number = ?", (number,)).rowcount
+                == 1
+            )
 
     def close(self) -> None:
         self._database.close()

@@ -48,7 +48,8 @@ class Permission(Enum):
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
     """One request and its one reply. `permission` None: any signed-in account may call it.
-    `limit` is what a call counts against besides SOCKET, which all of them do."""
+    `limit` is what a call counts against besides SOCKET, which all of them do. One that `creates`
+    takes an `id` that the client may make: repeated, it finds what it has made before."""
 
     name: str
     request: type[Req]
@@ -56,6 +57,7 @@ class Operation(Generic[Req, Res]):
     permission: Permission | None
     summary: str
     limit: Limit = Limit.SOCKET
+    creates: bool = False
 
 
 DOCUMENTS_OPEN = Operation(
@@ -92,6 +94,7 @@ MEMORIES_CREATE = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Create a memory. Repeated with the same id and account it answers the first one's memory.",
+    creates=True,
 )
 MEMORIES_GET = Operation(
     "memories.get",
@@ -155,6 +158,7 @@ CATEGORIES_CREATE = Operation(
     categories.OneCategory,
     Permission.WRITE_MEMORIES,
     "Create a category. Repeated with the same id and account it answers the first one's.",
+    creates=True,
 )
 CATEGORIES_UPDATE = Operation(
     "categories.update",
@@ -204,6 +208,7 @@ HISTORY_SAVE = Operation(
     history.OneVersion,
     Permission.WRITE_MEMORIES,
     "Keep what a memory is now as a version with a name.",
+    creates=True,
 )
 HISTORY_RENAME = Operation(
     "history.rename",
@@ -225,6 +230,7 @@ HISTORY_RESTORE = Operation(
     memories.OneMemory,
     Permission.WRITE_MEMORIES,
     "Make a memory what it was in a version, by an edit that merges with others.",
+    creates=True,
 )
 HISTORY_BLAME = Operation(
     "history.blame",
@@ -247,6 +253,7 @@ MESSAGES_CREATE = Operation(
     Permission.WRITE_MEMORIES,
     "Write a message; owner, editors and commenters may. Repeated with the same id it answers the"
     " first one's message.",
+    creates=True,
 )
 MESSAGES_UPDATE = Operation(
     "messages.update",
@@ -282,6 +289,7 @@ SHARING_INVITE = Operation(
     sharing.OneInvitation,
     Permission.WRITE_MEMORIES,
     "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+    creates=True,
 )
 SHARING_LINK = Operation(
     "sharing.link",
@@ -289,6 +297,7 @@ SHARING_LINK = Operation(
     sharing.OneInvitation,
     Permission.WRITE_MEMORIES,
     "Make a link by which accounts join a memory. Its token is told here and never again.",
+    creates=True,
 )
 SHARING_REVOKE = Operation(
     "sharing.revoke",

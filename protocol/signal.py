@@ -3,11 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.frames import Event
 
 MAX_EVENTS = 256
+
+Item = TypeVar("Item")
 
 
 class Signal:
@@ -44,20 +47,19 @@ class Signal:
             raise MemoError(ErrorCode.TIMEOUT, f"{waited_for()} within {timeout:g} s") from None
 
 
-class EventStream(AsyncIterator[Event]):
-    """The server's events from the moment it was made, until the client is closed.
+class Stream(AsyncIterator[Item]):
+    """What happens from the moment it was made, until the client is closed.
 
-    It holds MAX_EVENTS of them; then the oldest make room, and `missed` counts them. Events are
-    hints: after a miss or a reconnect, ask for what they hint at.
+    It holds MAX_EVENTS of it; then the oldest make room, and `missed` counts them.
     """
 
     def __init__(self) -> None:
         self.missed = 0
-        self._events: deque[Event] = deque()
+        self._events: deque[Item] = deque()
         self._signal = asyncio.Event()
         self._ended = False
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Item) -> None:
         if len(self._events) == MAX_EVENTS:
             self._events.popleft()
             self.missed += 1
@@ -68,7 +70,7 @@ class EventStream(AsyncIterator[Event]):
         self._ended = True
         self._signal.set()
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> Item:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
@@ -76,3 +78,8 @@ class EventStream(AsyncIterator[Event]):
             # It waits for as long as nothing happens: whoever iterates sets the limit.
             await self._signal.wait()
         return self._events.popleft()
+
+
+class EventStream(Stream[Event]):
+    """The server's events. They are hints: after a miss or a reconnect, ask for what they hint
+    at."""

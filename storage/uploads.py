@@ -13,7 +13,9 @@ from storage.blobs import PART_BYTES, Blob
 from storage.files import FILE_COLUMNS, USED_BYTES, check_writable, read_file
 from storage.postgres import Connection
 
-LEASE_SECONDS = 60.0  # for which a writer holds an upload without a sign of life
+# For which a writer holds an upload without a sign of life. A client's retries have to outlast
+# it: the writer may have been a node that was killed.
+LEASE_SECONDS = 10.0
 
 _COLUMNS = """
     u.id, u.user_id, u.storage_path, u.memory_id, u.message_id, u.filename, u.length, u.received,

@@ -37,19 +37,28 @@ client.connect();
 const { memory } = await client.call("memories.create", { title: "Lisbon" });
 const document = await client.open(memory.id);
 document.doc.getText("content").insert(0, "Pastéis at the corner.");
-document.on("sync", ({ state }) => console.log(state)); // "saved": on disk"""
+document.on("sync", ({ state }) => console.log(state)); // "saved": on disk
+await client.enqueue("memories.update", { id: memory.id, isFavorite: true }); // offline too"""
 
 _PYTHON = """\
-from protocol.client import Client
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from pathlib import Path
 
-async with Client("ws://127.0.0.1:8000/ws", token=access_token) as client:
+from protocol.client import Client
+from protocol.memories import CreateMemory, UpdateMemory
+from protocol.offline import SqliteStore
+from protocol.operations import MEMORIES_CREATE, MEMORIES_UPDATE
+
+store = SqliteStore(Path("offline.db"))  # one for each account
+async with Client("ws://127.0.0.1:8000/ws", token=access_token, store=store) as client:
     await client.connected()
     made = await client.call(MEMORIES_CREATE, CreateMemory(title="Lisbon"))
     document = await client.open(made.memory.id)
     document.text += "Pastéis at the corner."
-    await document.saved(timeout=10)  # committed to disk"""
+    await document.saved(timeout=10)  # committed to disk
+    favourite = UpdateMemory(id=made.memory.id, is_favorite=True)
+    await client.enqueue(MEMORIES_UPDATE, favourite)  # offline too
+    async for outcome in client.outcomes():
+        print(outcome.request.operation, outcome.error or outcome.response)"""
 
 _YJS = """\
 import { WebsocketProvider } from "y-websocket";
@@ -140,6 +149,34 @@ def overview() -> Section:
                     Paragraph(
                         "Items are of memories, categories, files and the account itself: their"
                         " `kind` says which. Pass over an item whose kind is new to you."
+                    ),
+                ),
+            ),
+            Section(
+                "Writing offline",
+                (
+                    Paragraph(
+                        "All that an app writes can be written without a connection. What is in a"
+                        " document is edited there. Everything else (a new memory, its category,"
+                        " a favourite, a read mark, a deletion) waits as a request in a line on"
+                        " the device: both clients have one, `enqueue`. A request may be sent"
+                        " twice without harm, if what it makes has an `id` of the device's own."
+                    ),
+                    Paragraph(
+                        "Who keeps such a line sends one request after the other, and leaves each"
+                        " in the line until its answer is there. An error whose code is"
+                        " `temporary` means: again later, after `retryAfter` if it is given; what"
+                        " names one of the same ids waits behind it, and the rest goes by. So do"
+                        " errors about the session (`unauthorized`, `token_expired`,"
+                        " `session_ended`, `account_disabled`), until the account has signed in."
+                        " Any other error is final: the person is told, and what builds on it"
+                        " will be refused in its turn."
+                    ),
+                    Paragraph(
+                        "A document whose memory waits to be made is opened when that is done;"
+                        " sooner it is `not_found`. A queued [messages.markRead](#messagesmarkread)"
+                        " names the message that was read: without one it covers what came in the"
+                        " meantime."
                     ),
                 ),
             ),
@@ -306,8 +343,8 @@ def quick_start() -> Section:
                     Paragraph(
                         "For browsers and React Native: the package in `protocol/javascript`,"
                         " whose README says how to install it. It reconnects by itself, and keeps"
-                        " edits made offline until they are on the server. `getToken` is asked"
-                        " for every connection, so let it refresh."
+                        " edits and requests made offline until they are on the server. `getToken`"
+                        " is asked for every connection, so let it refresh."
                     ),
                     Code("typescript", _JAVASCRIPT),
                 ),

@@ -38,6 +38,7 @@ def types() -> str:
         f"export const maxMessageBytes = {MAX_MESSAGE_BYTES};\n",
         *(_interface(struct) for struct in structs(_roots())),
         _operations(),
+        _creations(),
         _events(),
         _endpoints(),
         *(_frame(shape) for shape in shapes),
@@ -133,6 +134,14 @@ def _operations() -> str:
         for operation in OPERATIONS
     )
     return _block("Every operation of the socket, by name.", "interface Operations", rows)
+
+
+def _creations() -> str:
+    rows = "".join(
+        f"  {json.dumps(operation.name)},\n" for operation in OPERATIONS if operation.creates
+    )
+    about = _comment("The operations that make something whose `id` the client may choose.")
+    return f"{about}export const creations = [\n{rows}] as const;\n"
 
 
 def _events() -> str:

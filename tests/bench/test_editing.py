@@ -47,7 +47,7 @@ def test_a_recorded_session_that_does_not_end_in_its_text_is_refused(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"no JSON"), gzip.compress(b"{}")]
+    "content", [b"", b"no gzip", gzip.compress(b"no JSON", mtime=0), gzip.compress(b"{}", mtime=0)]
 )
 def test_a_file_that_is_no_session_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trace.json.gz"

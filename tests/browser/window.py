@@ -43,8 +43,8 @@ class Window:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.errors: list[str] = []
-        self.title = page.get_by_label("Title")
-        self.body = page.get_by_label("Body")
+        self.title = page.get_by_label("Title", exact=True)
+        self.body = page.get_by_label("Body", exact=True)
         self.status = page.get_by_label("Memory", exact=True).get_by_role("status")
         self.rows = page.get_by_label("Memories", exact=True).get_by_role("option")
         self.search = page.get_by_label("Search memories")

@@ -91,6 +91,21 @@ def test_ids_are_never_used_again(store: OfflineStore) -> None:
     assert store.record(ONE, b"b") > number
 
 
+def test_requests_stand_in_the_line_in_their_order_until_they_are_taken_out(
+    store: OfflineStore,
+) -> None:
+    assert list(store.queued()) == []
+    first = store.enqueue("memories.delete", b"one", "2026-01-31T08:30:00.000Z")
+    second = store.enqueue("memories.create", b"two", "2026-01-31T08:31:00.000Z")
+    assert first.number < second.number
+    assert list(store.queued()) == [first, second]
+    assert store.dequeue(first.number)
+    assert not store.dequeue(first.number)
+    assert list(store.queued()) == [second]
+    assert store.dequeue(second.number)
+    assert store.enqueue("memories.delete", b"three", "").number > second.number
+
+
 def test_a_file_keeps_what_was_recorded_before_it_was_closed(tmp_path: Path) -> None:
     path = tmp_path / "offline.db"
     first = SqliteStore(path)

@@ -57,6 +57,14 @@ def test_an_operation_takes_and_answers_bodies_and_says_what_it_does(
     assert re.fullmatch(r"[A-Z][^\n]+\.", operation.summary)
 
 
+@of_each_operation
+def test_what_makes_a_record_takes_its_id_from_the_client(operation: Operation[Any, Any]) -> None:
+    """Clients that queue requests give an id to those that create, and to no others."""
+    may_be_left_out = {field.name for field in fields(operation.request) if not field.required}
+    if operation.name != "sessions.end":  # there `id` is the session's that is ended
+        assert ("id" in may_be_left_out) == operation.creates
+
+
 @of_each_struct
 def test_fields_are_camel_case_on_the_wire(struct: Struct) -> None:
     for name in struct.__struct_encode_fields__:

@@ -421,9 +421,9 @@ def test_of_a_thread_only_what_rows_do_not_have_is_projected() -> None:
     ("name", "value"),
     [
         ("messageType", "voice"),
-        ("parentMessageId", str(uuid4())),
+        ("parentMessageId", str(UUID(int=7))),
         ("metadata", {"a": 1}),
-        ("attachments", [str(uuid4())]),
+        ("attachments", [str(UUID(int=7))]),
         ("isAiGenerated", True),
         ("status", "read"),
     ],

@@ -4,10 +4,13 @@ import { Connection, type ConnectionOwner, type Loss } from "./connection.js";
 import type { MemoryDocument } from "./document.js";
 import { Emitter } from "./emitter.js";
 import { MemoError } from "./errors.js";
+import { Feed, type FollowOptions } from "./feed.js";
 import { Library } from "./library.js";
+import { RequestQueue } from "./queue.js";
 import { Renewal } from "./renewal.js";
+import type { Queueable, QueuedRequest, RefusedRequest, SettledRequest } from "./request.js";
 import { MemoryStore, type DocumentStore } from "./store.js";
-import { closeCodes, type Events, type WelcomeBody } from "./types.js";
+import { closeCodes, type Changes, type Events, type WelcomeBody } from "./types.js";
 
 /**
  * `offline`: no connection, the next try is waited for. `closed`: no further try will be made,
@@ -47,6 +50,12 @@ export interface ClientEvents {
   event: ClientEvent;
   /** The account has to sign in again. The client is closed; the store is not touched. */
   "session-ended": MemoError;
+  /** A queued request was carried out, for this tab or another one of the account. */
+  settled: SettledRequest;
+  /** A queued request was refused for good and is out of the line. Nothing else will tell. */
+  refused: RefusedRequest;
+  /** Other requests wait than before: see `queued`. */
+  "queue-changed": void;
 }
 
 type WaitingCall = Pick<Call<Operation>, "send" | "fail">;
@@ -58,11 +67,14 @@ const maxWaitingCalls = 256;
 const stableMs = 10_000;
 const wakeProbeMs = 5_000;
 const tokenLimitMs = 30_000;
+const feedPage = 200;
 
 /** One device's connection to the server, kept alive; its calls, and its documents. */
 export class MemoryClient extends Emitter<ClientEvents> {
   readonly #options: ClientOptions;
+  readonly #queue: RequestQueue;
   readonly #library: Library;
+  readonly #feeds = new Set<Feed>();
   readonly #renewal: Renewal;
   readonly #backoff = new Backoff(300, 30_000);
   readonly #waiting = new Set<WaitingCall>();
@@ -96,7 +108,16 @@ export class MemoryClient extends Emitter<ClientEvents> {
       throw new MemoError("invalid_request", `there is no WebSocket here: ${advice}`);
     }
     this.#options = options;
-    this.#library = new Library(options.store ?? new MemoryStore());
+    const store = options.store ?? new MemoryStore();
+    this.#queue = new RequestQueue(store, {
+      send: ({ operation, body }) => this.call(operation, body),
+      settled: (entry, response) =>
+        this.emit("settled", { operation: entry.operation, entry, response } as SettledRequest),
+      refused: (refusal) => this.emit("refused", refusal),
+      changed: () => this.emit("queue-changed", undefined),
+      born: (memoryId) => this.#library.revive(memoryId),
+    });
+    this.#library = new Library(store, (memoryId) => this.#queue.isUnborn(memoryId));
     this.#renewal = new Renewal(options.credentials, (error) => this.#stop(error));
   }
 
@@ -147,11 +168,55 @@ export class MemoryClient extends Emitter<ClientEvents> {
       if (this.#status === "online") call.send(this.#connection!);
       else if (!call.settled) this.#waiting.add(call);
     });
-    // Edits that were made before the server knew the memory can go now.
-    if (operation === "memories.create") {
+    // Edits that the server refused, since there was no such memory or it was in the trash, can go.
+    if (operation === "memories.create" || operation === "memories.restore") {
       this.#library.revive((response as ResponseOf<"memories.create">).memory.id);
     }
     return response;
+  }
+
+  /**
+   * Keeps a request in the store and calls the server with it once there is a connection, in this
+   * run of the app or a later one; `settled` or `refused` tells how that ended. What shares an id
+   * is carried out in the order of queueing. It may be sent twice, so what it makes has an id:
+   * one is given where the caller left it out.
+   *
+   * Resolves when it is in the store. Rejects with `MemoError`: `invalid_request` (the operation
+   * is of one connection), `too_large` (10,000 wait already), `store_failed`.
+   */
+  enqueue<K extends Queueable>(operation: K, body: RequestOf<K>): Promise<QueuedRequest<K>> {
+    return this.#queue.add(operation, body);
+  }
+
+  /** The requests that wait for the server, of all tabs, oldest first. */
+  queued(): Promise<QueuedRequest[]> {
+    return this.#queue.list();
+  }
+
+  /** Takes back a queued request; whether it still waited. What is on its way may still land. */
+  discard(seq: number): Promise<boolean> {
+    return this.#queue.discard(seq);
+  }
+
+  /**
+   * Brings `listener` the feed from `options.after` on: what changed while this device was away,
+   * page after page, and then what changes, until the result is called. The last page of what
+   * there is has no `more`. Keep `changes.cursor` with what the page brought: a later run goes on
+   * from there. Items of a kind that the app does not know are to be passed over.
+   */
+  follow(
+    listener: (changes: Changes) => void | Promise<void>,
+    options: FollowOptions = {},
+  ): () => void {
+    const { brief } = options;
+    const ask = (after?: string) => this.call("feed.changes", { after, brief, limit: feedPage });
+    const feed = new Feed(ask, listener, options);
+    this.#feeds.add(feed);
+    if (this.#status === "online") feed.start();
+    return () => {
+      this.#feeds.delete(feed);
+      feed.end();
+    };
   }
 
   /**
@@ -179,10 +244,13 @@ export class MemoryClient extends Emitter<ClientEvents> {
     for (const call of [...this.#waiting]) call.send(connection);
     this.#waiting.clear();
     this.#library.attach(connection);
+    this.#queue.start();
+    for (const feed of this.#feeds) feed.start();
   }
 
   #heard(event: ClientEvent): void {
     if (event.name === "sharing.changed") this.#library.roleChanged(event.body);
+    if (event.name === "feed.changed") for (const feed of this.#feeds) feed.hint();
     this.emit("event", event);
   }
 
@@ -259,6 +327,8 @@ export class MemoryClient extends Emitter<ClientEvents> {
   #disconnect(): void {
     this.#connection = undefined;
     this.#renewal.stop();
+    this.#queue.stop();
+    for (const feed of this.#feeds) feed.stop();
     this.#library.detach();
   }
 

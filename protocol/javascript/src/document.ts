@@ -137,6 +137,11 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
     });
   }
 
+  /** For the client only: whether it was told that it is online. */
+  get attached(): boolean {
+    return this.#channel.connected;
+  }
+
   /** For the client only: it is online. */
   attach(connection: Connection): void {
     this.#channel.attach(connection);

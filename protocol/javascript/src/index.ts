@@ -9,11 +9,21 @@ export {
 export { MemoryDocument, type DocumentEvents, type SyncState } from "./document.js";
 export { Emitter } from "./emitter.js";
 export { MemoError } from "./errors.js";
+export { type FollowOptions } from "./feed.js";
 export { IndexedDbStore } from "./indexeddb.js";
+export type {
+  Queueable,
+  QueuedBody,
+  QueuedRequest,
+  QueueNews,
+  RefusedRequest,
+  SettledRequest,
+} from "./request.js";
 export {
   MemoryStore,
   type DocumentChange,
   type DocumentStore,
+  type NewRequest,
   type PendingEdit,
   type StoredDocument,
 } from "./store.js";

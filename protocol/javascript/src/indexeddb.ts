@@ -1,8 +1,10 @@
+import type { QueuedRequest, QueueNews } from "./request.js";
 import {
   advanced,
   folded,
   type DocumentChange,
   type DocumentStore,
+  type NewRequest,
   type PendingEdit,
   type Standing,
   type StoredDocument,
@@ -21,13 +23,12 @@ interface UpdateRow {
   unsent?: string;
 }
 
-interface Notice {
-  id: string;
-  updates: Uint8Array[];
-}
+/** What tabs tell each other: updates of a document, or what became of the line. */
+type Notice = { id: string; updates: Uint8Array[] } | { news: QueueNews };
 
 type Mode = "readonly" | "readwrite";
 const tables = ["documents", "updates"];
+const version = 2;
 
 /**
  * A store in the browser's IndexedDB, shared by all tabs that open the same name.
@@ -39,6 +40,7 @@ export class IndexedDbStore implements DocumentStore {
   readonly #name: string;
   readonly #database: IDBDatabase;
   readonly #watchers = new Map<string, Set<(updates: Uint8Array[]) => void>>();
+  readonly #listeners = new Set<(news: QueueNews) => void>();
   readonly #tabs?: BroadcastChannel;
 
   private constructor(name: string, database: IDBDatabase) {
@@ -49,16 +51,19 @@ export class IndexedDbStore implements DocumentStore {
     if (typeof BroadcastChannel !== "undefined") {
       this.#tabs = new BroadcastChannel(`memory-app:${name}`);
       this.#tabs.onmessage = ({ data }: MessageEvent<Notice>) => {
-        for (const watcher of this.#watchers.get(data.id) ?? []) watcher(data.updates);
+        if ("news" in data) for (const listener of this.#listeners) listener(data.news);
+        else for (const watcher of this.#watchers.get(data.id) ?? []) watcher(data.updates);
       };
     }
   }
 
   /** Rejects with the browser's error where storage is denied. */
   static async open(name: string): Promise<IndexedDbStore> {
-    const request = indexedDB.open(name, 1);
-    request.onupgradeneeded = () => {
+    const request = indexedDB.open(name, version);
+    request.onupgradeneeded = ({ oldVersion }) => {
       const database = request.result;
+      database.createObjectStore("requests", { keyPath: "seq", autoIncrement: true });
+      if (oldVersion > 0) return;
       database.createObjectStore("documents", { keyPath: "id" });
       database.createObjectStore("values");
       const updates = database.createObjectStore("updates", {
@@ -166,6 +171,39 @@ export class IndexedDbStore implements DocumentStore {
       watchers.delete(listener);
       if (watchers.size === 0 && this.#watchers.get(id) === watchers) this.#watchers.delete(id);
     };
+  }
+
+  async enqueue(request: NewRequest): Promise<number> {
+    const transaction = this.#begin("requests", "readwrite");
+    const added = transaction.objectStore("requests").add(request);
+    await completion(transaction);
+    return added.result as number;
+  }
+
+  async queued(): Promise<QueuedRequest[]> {
+    return outcome<QueuedRequest[]>(
+      this.#begin("requests", "readonly").objectStore("requests").getAll(),
+    );
+  }
+
+  async dequeue(seq: number): Promise<void> {
+    const transaction = this.#begin("requests", "readwrite");
+    transaction.objectStore("requests").delete(seq);
+    await completion(transaction);
+  }
+
+  /** Where there are no locks (pages without TLS), `work` just runs. */
+  alone<Value>(work: () => Promise<Value>): Promise<Value> {
+    const locks = globalThis.navigator?.locks as LockManager | undefined;
+    return locks ? locks.request(`memory-app:${this.#name}`, work) : work();
+  }
+
+  announce(news: QueueNews): void {
+    this.#tabs?.postMessage({ news } satisfies Notice);
+  }
+
+  hear(listener: (news: QueueNews) => void): void {
+    this.#listeners.add(listener);
   }
 
   async get<Value>(key: string): Promise<Value | undefined> {

@@ -18,13 +18,16 @@ interface Holding {
 /** The open documents of one device, one object for each memory. */
 export class Library {
   readonly #store: DocumentStore;
+  /** Whether the server cannot know a memory yet. */
+  readonly #isUnborn: (id: string) => boolean;
   readonly #holdings = new Map<string, Holding>();
   #connection?: Connection;
   /** Aborted when the connection is lost. */
   #online = new AbortController();
 
-  constructor(store: DocumentStore) {
+  constructor(store: DocumentStore, isUnborn: (id: string) => boolean) {
     this.#store = store;
+    this.#isUnborn = isUnborn;
   }
 
   /** Rejects with `MemoError` `store_failed`. */
@@ -47,7 +50,7 @@ export class Library {
   attach(connection: Connection): void {
     this.#connection = connection;
     this.#online = new AbortController();
-    for (const { document } of this.#holdings.values()) document?.attach(connection);
+    for (const { document } of this.#holdings.values()) if (document) this.#attach(document);
     void this.#sendPending(this.#online.signal);
   }
 
@@ -60,7 +63,8 @@ export class Library {
   /** The server has come to know a memory that it may have refused before. */
   revive(id: string): void {
     const document = this.#holdings.get(id)?.document;
-    if (document?.sync.state === "refused") document.retry();
+    if (document && !document.attached) this.#attach(document);
+    else if (document?.sync.state === "refused") document.retry();
     else if (!document && this.#connection) void this.#sendPending(this.#online.signal);
   }
 
@@ -75,12 +79,17 @@ export class Library {
       const stored = await this.#store.load(id);
       const document = new MemoryDocument(id, this.#store, stored, () => this.#release(document));
       this.#holdings.get(id)!.document = document;
-      if (this.#connection) document.attach(this.#connection);
+      this.#attach(document);
       return document;
     } catch (error) {
       this.#holdings.delete(id);
       throw MemoError.from(error, "store_failed");
     }
+  }
+
+  /** Online, opens a document at the server, unless that is still to be told of the memory. */
+  #attach(document: MemoryDocument): void {
+    if (this.#connection && !this.#isUnborn(document.memoryId)) document.attach(this.#connection);
   }
 
   async #release(document: MemoryDocument): Promise<void> {
@@ -100,7 +109,7 @@ export class Library {
     const ids = await this.#store.pending().catch(() => []);
     const send = async () => {
       for (let id = ids.pop(); id !== undefined && !signal.aborted; id = ids.pop()) {
-        if (!this.#holdings.has(id)) await this.#sendUnsent(id, signal);
+        if (!this.#holdings.has(id) && !this.#isUnborn(id)) await this.#sendUnsent(id, signal);
       }
     };
     await Promise.all(Array.from({ length: lanes }, send));

@@ -1,5 +1,7 @@
 import * as Y from "yjs";
 
+import type { QueuedRequest, QueueNews } from "./request.js";
+
 /** A local edit that no server has acked. */
 export interface PendingEdit {
   /** Its number in the store, rising in the order of writing. */
@@ -30,8 +32,12 @@ export interface DocumentChange {
   rebased: boolean;
 }
 
+/** A request that has no number yet. */
+export type NewRequest = Omit<QueuedRequest, "seq">;
+
 /**
- * Where documents, their unsent edits and an application's small values survive a restart.
+ * Where documents, their unsent edits, the requests that wait for a connection and an application's
+ * small values survive a restart.
  *
  * Several tabs may share one store. Every method rejects with whatever the storage below throws.
  */
@@ -49,6 +55,18 @@ export interface DocumentStore {
   remove(id: string): Promise<void>;
   /** Calls `listener` with what other tabs write to a document, until the result is called. */
   watch?(id: string, listener: (updates: Uint8Array[]) => void): () => void;
+  /** Puts a request at the end of the line. Returns its number, higher than all before it. */
+  enqueue(request: NewRequest): Promise<number>;
+  /** The requests in the line, whoever queued them, oldest first. */
+  queued(): Promise<QueuedRequest[]>;
+  /** Takes a request out of the line, if it is there. */
+  dequeue(seq: number): Promise<void>;
+  /** Runs `work`, and no other tab's at the same time. */
+  alone?<Value>(work: () => Promise<Value>): Promise<Value>;
+  /** Tells the other tabs what became of the line. */
+  announce?(news: QueueNews): void;
+  /** Calls `listener` with what other tabs announce. */
+  hear?(listener: (news: QueueNews) => void): void;
   get<Value>(key: string): Promise<Value | undefined>;
   /** Keeps a JSON value; `undefined` takes it away. */
   put(key: string, value: unknown): Promise<void>;
@@ -92,6 +110,7 @@ interface MemoryRecord extends Standing {
 export class MemoryStore implements DocumentStore {
   readonly #documents = new Map<string, MemoryRecord>();
   readonly #values = new Map<string, string>();
+  readonly #requests = new Map<number, string>();
   #nextSeq = 1;
 
   async load(id: string): Promise<StoredDocument | undefined> {
@@ -129,6 +148,20 @@ export class MemoryStore implements DocumentStore {
 
   async remove(id: string): Promise<void> {
     this.#documents.delete(id);
+  }
+
+  async enqueue(request: NewRequest): Promise<number> {
+    const seq = this.#nextSeq++;
+    this.#requests.set(seq, JSON.stringify({ ...request, seq }));
+    return seq;
+  }
+
+  async queued(): Promise<QueuedRequest[]> {
+    return [...this.#requests.values()].map((request) => JSON.parse(request) as QueuedRequest);
+  }
+
+  async dequeue(seq: number): Promise<void> {
+    this.#requests.delete(seq);
   }
 
   async get<Value>(key: string): Promise<Value | undefined> {

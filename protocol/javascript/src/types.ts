@@ -1708,6 +1708,17 @@ export interface Operations {
   "admin.stats": { request: Empty; response: InstallationStats };
 }
 
+/** The operations that make something whose `id` the client may choose. */
+export const creations = [
+  "memories.create",
+  "messages.create",
+  "history.save",
+  "history.restore",
+  "categories.create",
+  "sharing.invite",
+  "sharing.link",
+] as const;
+
 /** The body of every event, by name. */
 export interface Events {
   /** Something the account follows has changed; ask `feed.changes` from the last cursor. */

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 
 import { IndexedDbStore, MemoryClient, Y } from "@memory-app/client";
+import { decode } from "@msgpack/msgpack";
 import { WebSocket } from "ws";
 import { WebsocketProvider } from "y-websocket";
 
@@ -55,15 +56,44 @@ function socketUrl(path) {
   return url.href;
 }
 
-async function device(store) {
+/** Browsers have locks that tabs share; Node has since version 24. */
+if (!globalThis.navigator?.locks) {
+  const held = new Map();
+  const request = (name, work) => {
+    const turn = (held.get(name) ?? Promise.resolve()).then(work, work);
+    held.set(name, turn);
+    return turn;
+  };
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } } });
+}
+
+/** How often each operation was sent, by all devices. */
+const sent = new Map();
+
+class CountingSocket extends WebSocket {
+  send(message) {
+    for (const [type, , operation] of decode(message)) {
+      if (type === 1) sent.set(operation, (sent.get(operation) ?? 0) + 1);
+    }
+    super.send(message);
+  }
+}
+
+/** A device that has no connection yet. */
+function offline(store) {
   const client = new MemoryClient({
     url: socketUrl("/ws"),
     credentials: { getToken: async () => account.accessToken },
     client: "live test",
     store,
-    WebSocket,
+    WebSocket: CountingSocket,
   });
   clients.push(client);
+  return client;
+}
+
+async function device(store) {
+  const client = offline(store);
   client.connect();
   await client.call("account.me", {});
   return client;
@@ -201,6 +231,93 @@ test("the stock y-websocket provider converges with a device, in both directions
   });
   provider.awareness.setLocalStateField("name", "stock");
   await seen;
+});
+
+/** Resolves when nothing waits in the client's line. */
+async function emptied(client) {
+  for (;;) {
+    const changed = new Promise((resolve) => {
+      const off = client.on("queue-changed", () => resolve(off()));
+    });
+    if ((await client.queued()).length === 0) return;
+    await changed;
+  }
+}
+
+test("all that is written offline lands once and in order after a restart", async () => {
+  const name = randomUUID();
+  const store = await openStore(name);
+  const train = offline(store);
+  const categoryId = (await train.enqueue("categories.create", { name: "Trips" })).body.id;
+  const created = await train.enqueue("memories.create", { title: "Lisbon", categoryId });
+  const { id } = created.body;
+  const content = "here";
+  const message = await train.enqueue("messages.create", { memoryId: id, content });
+  await train.enqueue("messages.markRead", { memoryId: id, messageId: message.body.id });
+  await train.enqueue("memories.update", { id, isFavorite: true });
+  await train.enqueue("memories.update", { id, isArchived: true });
+  await train.enqueue("memories.delete", { id });
+  await train.enqueue("memories.restore", { id });
+  const draft = await open(train, id);
+  text(draft).insert(0, "Pastéis");
+  while ((await train.pendingDocuments()).length === 0) await new Promise(setImmediate);
+  await draft.close();
+  train.close();
+  store.close();
+
+  const client = offline(await openStore(name));
+  const ended = [];
+  client.on("settled", ({ entry }) => ended.push(entry.seq));
+  client.on("refused", ({ entry, error }) => ended.push(`${entry.operation}: ${error.message}`));
+  client.connect();
+  await emptied(client);
+  assert.deepEqual(ended, [1, 2, 3, 4, 5, 6, 7, 8]);
+  const { memory } = await client.call("memories.get", { id });
+  assert.deepEqual(
+    [memory.title, memory.categoryId, memory.isFavorite, memory.isArchived, memory.deletedAt],
+    ["Lisbon", categoryId, true, true, null],
+  );
+  const { messages } = await client.call("messages.list", { memoryId: id });
+  assert.deepEqual(messages.map((each) => [each.id, each.content]), [[message.body.id, content]]);
+  const reader = await open(await device(), id);
+  await converged([reader], (body) => body === "Pastéis");
+});
+
+test("a refusal is told and does not hold up the rest", async () => {
+  const laptop = await device();
+  const { category } = await laptop.call("categories.create", { name: "Soon gone" });
+  const phone = offline();
+  const lost = await phone.enqueue("memories.create", { categoryId: category.id });
+  await phone.enqueue("messages.create", { memoryId: lost.body.id, content: "lost with it" });
+  const other = await phone.enqueue("memories.create", { title: "kept" });
+  await laptop.call("categories.delete", { id: category.id });
+  const refused = [];
+  phone.on("refused", ({ entry, error }) => refused.push([entry.operation, error.code]));
+  phone.connect();
+  await emptied(phone);
+  assert.deepEqual(refused, [
+    ["memories.create", "not_found"],
+    ["messages.create", "not_found"],
+  ]);
+  const { memory } = await laptop.call("memories.get", { id: other.body.id });
+  assert.equal(memory.title, "kept");
+});
+
+test("two tabs send what they queued once", async () => {
+  const name = randomUUID();
+  const [left, right] = [offline(await openStore(name)), offline(await openStore(name))];
+  sent.clear();
+  const { id } = (await left.enqueue("memories.create", {})).body;
+  for (let count = 0; count < 20; count += 1) {
+    const body = { memoryId: id, content: `${count}` };
+    await (count % 2 ? left : right).enqueue("messages.create", body);
+  }
+  left.connect();
+  right.connect();
+  await Promise.all([emptied(left), emptied(right)]);
+  assert.deepEqual([sent.get("memories.create"), sent.get("messages.create")], [1, 20]);
+  const { messages } = await left.call("messages.list", { memoryId: id, limit: 100 });
+  assert.equal(messages.length, 20);
 });
 
 test("refusals come with their codes", async () => {

@@ -101,6 +101,29 @@ for (const [name, open] of [
     store.close();
   });
 
+  test(`${name}: requests stand in the line in their order until they are taken out`, async () => {
+    const store = await open();
+    const request = (memoryId: string) => ({
+      operation: "memories.delete" as const,
+      body: { id: memoryId },
+      queuedAt: "2026-01-31T08:30:00.000Z",
+    });
+    assert.deepEqual(await store.queued(), []);
+    const body = request("one");
+    const [first, second] = [await store.enqueue(body), await store.enqueue(request("two"))];
+    assert.ok(first < second);
+    body.body.id = "changed afterwards";
+    assert.deepEqual(await store.queued(), [
+      { ...request("one"), seq: first },
+      { ...request("two"), seq: second },
+    ]);
+    await store.dequeue(first);
+    await store.dequeue(first);
+    assert.deepEqual((await store.queued()).map(({ seq }) => seq), [second]);
+    assert.ok((await store.enqueue(request("three"))) > second);
+    store.close();
+  });
+
   test(`${name}: small values are kept until they are taken away`, async () => {
     const store = await open();
     assert.equal(await store.get("list"), undefined);

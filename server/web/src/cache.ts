@@ -1,26 +1,33 @@
-import type { Operations } from "@memory-app/client";
+import type { Category, Operations } from "@memory-app/client";
 import { answer, committed } from "./database";
 import type { Row } from "./row";
+import { kinds, type Batch, type Shelf } from "./shelf";
 
-/** A change that waits for the server; `seq` is its place in the line. */
+const VERSION = 2;
+
+/** A change that waits for the server; `seq` is its place in the line, `at` when it was made. */
 export type Entry = { [K in Queued]: EntryOf<K> }[Queued];
-export type Queued = "memories.create" | "memories.update" | "memories.delete";
+export type Queued =
+  | "memories.create"
+  | "memories.bulk"
+  | "categories.create"
+  | "categories.update"
+  | "categories.reorder"
+  | "categories.delete";
 
 interface EntryOf<K extends Queued> {
   seq: number;
+  at: string;
   operation: K;
   body: Operations[K]["request"];
 }
 
-/** One batch of the feed: written whole or not at all, so the cursor is never ahead of the rows. */
-export interface Batch {
-  put: Row[];
-  remove: string[];
-  reset?: boolean;
-  cursor?: string;
-}
+/** A change with what the server says to it; `undefined` when what it was to change is gone. */
+export type Answered = {
+  [K in Queued]: EntryOf<K> & { answer: Operations[K]["response"] | undefined };
+}[Queued];
 
-/** What the list needs to show at once and offline, in IndexedDB: rows, cursor, outbox. */
+/** What the list needs to show at once and offline, in IndexedDB: the shelf, cursor, outbox. */
 export class Cache {
   #database: IDBDatabase;
   #closed = false;
@@ -32,11 +39,20 @@ export class Cache {
   }
 
   static open(name: string): Promise<Cache> {
-    const request = indexedDB.open(name, 1);
+    const request = indexedDB.open(name, VERSION);
     request.onupgradeneeded = () => {
-      request.result.createObjectStore("rows", { keyPath: "id" });
-      request.result.createObjectStore("values");
-      request.result.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true });
+      const { result: database, transaction } = request;
+      const names = database.objectStoreNames;
+      // What an earlier version kept of the feed lacks what this one shows: it is read afresh.
+      for (const kind of kinds) {
+        if (names.contains(kind)) database.deleteObjectStore(kind);
+        database.createObjectStore(kind, { keyPath: "id" });
+      }
+      if (names.contains("values")) transaction!.objectStore("values").clear();
+      else database.createObjectStore("values");
+      if (!names.contains("outbox")) {
+        database.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true });
+      }
     };
     return answer(request).then((database) => new Cache(database));
   }
@@ -57,14 +73,18 @@ export class Cache {
     });
   }
 
-  async load(): Promise<{ rows: Row[]; cursor: string | undefined; entries: Entry[] }> {
-    const transaction = this.#database.transaction(["rows", "values", "outbox"]);
-    const [rows, cursor, entries] = await Promise.all([
-      answer<Row[]>(transaction.objectStore("rows").getAll()),
+  async load(): Promise<{ shelf: Shelf; cursor: string | undefined; entries: Entry[] }> {
+    const transaction = this.#database.transaction([...kinds, "values", "outbox"]);
+    const all = <T>(store: string) => answer<T[]>(transaction.objectStore(store).getAll());
+    const [rows, trash, categories, cursor, entries] = await Promise.all([
+      all<Row>("rows"),
+      all<Row>("trash"),
+      all<Category>("categories"),
       answer<string | undefined>(transaction.objectStore("values").get("cursor")),
-      answer<Entry[]>(transaction.objectStore("outbox").getAll()),
+      all<Entry>("outbox"),
     ]);
-    return { rows, cursor, entries };
+    const shelf = { rows: byId(rows), trash: byId(trash), categories: byId(categories) };
+    return { shelf, cursor, entries };
   }
 
   cursor(): Promise<string | undefined> {
@@ -72,11 +92,15 @@ export class Cache {
   }
 
   apply(batch: Batch): Promise<void> {
-    const transaction = this.#database.transaction(["rows", "values"], "readwrite");
-    const rows = transaction.objectStore("rows");
-    if (batch.reset) rows.clear();
-    for (const row of batch.put) rows.put(row);
-    for (const id of batch.remove) rows.delete(id);
+    const transaction = this.#database.transaction([...kinds, "values"], "readwrite");
+    for (const kind of kinds) {
+      const part = batch[kind];
+      if (!part) continue;
+      const store = transaction.objectStore(kind);
+      if (part.whole) store.clear();
+      for (const id of part.remove ?? []) store.delete(id);
+      for (const item of part.put ?? []) store.put(item);
+    }
     if (batch.cursor) transaction.objectStore("values").put(batch.cursor, "cursor");
     return committed(transaction);
   }
@@ -87,7 +111,7 @@ export class Cache {
 
   enqueue<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
     const transaction = this.#database.transaction("outbox", "readwrite", { durability: "strict" });
-    transaction.objectStore("outbox").add({ operation, body });
+    transaction.objectStore("outbox").add({ operation, body, at: new Date().toISOString() });
     return committed(transaction);
   }
 
@@ -96,4 +120,8 @@ export class Cache {
     transaction.objectStore("outbox").delete(seq);
     return committed(transaction);
   }
+}
+
+function byId<T extends { id: string }>(items: T[]): Map<string, T> {
+  return new Map(items.map((item) => [item.id, item]));
 }

@@ -1,15 +1,30 @@
 import { Emitter } from "@memory-app/client";
-import type { Change, Changes, MemoryClient } from "@memory-app/client";
-import type { Batch, Cache } from "./cache";
+import type { BulkMemories, Category, Change, Changes, MemoryClient, Operations } from "@memory-app/client";
+import type { Cache, Queued } from "./cache";
 import { withDraft, type Drafts } from "./drafts";
+import { isInView } from "./filter";
 import type { Outbox, Settled } from "./outbox";
 import { newRow, rowOf, type Row } from "./row";
+import { copyOf, effect, newShelf, outcome, place, type Batch, type Shelf } from "./shelf";
 
 const PAGE = 500;
+const TRASH_PAGE = 100;
+const AT_ONCE = 100; // memories in one call
 const RETRY_MS = 5_000;
 
+export type Action = BulkMemories["action"];
+
+/** How a category looks; what is left out stays as it is. */
+export type Looks = Partial<Pick<Category, "name" | "icon" | "color">>;
+
+export interface Counts {
+  all: number;
+  categories: Map<string, number>;
+  tags: Map<string, number>;
+}
+
 /**
- * The list of memories: rows from the cache at once, brought up to date by the feed, and over
+ * Memories, trash and categories: from the cache at once, brought up to date by the feed, and over
  * them what this device knows better (documents open here, changes that still wait).
  */
 export class Library extends Emitter<{ changed: void; removed: string[] }> {
@@ -18,9 +33,9 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
   #outbox: Outbox;
   #tabs: BroadcastChannel;
   #name: string;
-  #rows = new Map<string, Row>();
+  #shelf: Shelf = newShelf();
   #drafts: Drafts;
-  #view: Map<string, Row> | undefined;
+  #view: Shelf | undefined;
   #updating: Promise<void> | undefined;
   #again = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -42,8 +57,8 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     };
     drafts.on("changed", () => this.#changed());
     drafts.on("keep", ({ id, draft }) => {
-      const row = this.#rows.get(id);
-      if (row) cache.detach(this.#apply({ put: [withDraft(row, draft)], remove: [] }));
+      const row = this.#shelf.rows.get(id);
+      if (row) cache.detach(this.#apply({ rows: { put: [withDraft(row, draft)] } }));
     });
     outbox.on("changed", () => this.#changed());
     outbox.on("settled", (settled) => cache.detach(this.#settle(settled)));
@@ -51,8 +66,8 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 
   /** Shows what is stored. Also for a tab that slept while others worked. */
   async load(): Promise<void> {
-    const { rows, cursor, entries } = await this.#cache.load();
-    this.#rows = new Map(rows.map((row) => [row.id, row]));
+    const { shelf, cursor, entries } = await this.#cache.load();
+    this.#shelf = shelf;
     this.loaded ||= cursor !== undefined;
     this.#outbox.entries = entries;
     this.#changed();
@@ -69,36 +84,88 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 
   /** Every memory by id, as this device should show it. */
   get rows(): ReadonlyMap<string, Row> {
+    return this.#composed.rows;
+  }
+
+  /** What is in the trash, as far as this device knows. */
+  get trash(): ReadonlyMap<string, Row> {
+    return this.#composed.trash;
+  }
+
+  /** All categories in their order. */
+  get categories(): Category[] {
+    return [...this.#composed.categories.values()].sort(
+      (a, b) => a.sortOrder - b.sortOrder || (a.id < b.id ? -1 : 1),
+    );
+  }
+
+  category(id: string | null | undefined): Category | undefined {
+    return id ? this.#composed.categories.get(id) : undefined;
+  }
+
+  get #composed(): Shelf {
     return (this.#view ??= this.#compose());
   }
 
-  /** Tags in use with how often, the most used first. */
-  tags(): [tag: string, count: number][] {
-    const counts = new Map<string, number>();
+  /** How many memories there are outside the archive, and with each category and tag. */
+  counts(): Counts {
+    const counts: Counts = { all: 0, categories: new Map(), tags: new Map() };
+    const add = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
     for (const row of this.rows.values()) {
-      if (row.isArchived) continue;
-      for (const tag of row.tags) counts.set(tag, (counts.get(tag) ?? 0) + 1);
+      if (!isInView(row, { view: "all", category: undefined })) continue;
+      counts.all += 1;
+      if (row.categoryId) add(counts.categories, row.categoryId);
+      for (const tag of row.tags) add(counts.tags, tag);
     }
-    return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+    return counts;
+  }
+
+  /** Tags in use, the most used first. */
+  tags(counts = this.counts()): string[] {
+    const sorted = [...counts.tags].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+    return sorted.map(([tag]) => tag);
   }
 
   /** Makes a memory, online or not, and answers its id. */
   async create(): Promise<string> {
     const id = randomId();
-    await this.#apply({ put: [newRow(id, new Date().toISOString())], remove: [] });
-    await this.#outbox.add("memories.create", { id });
-    this.#tabs.postMessage("outbox");
+    await this.#apply({ rows: { put: [newRow(id, new Date().toISOString())] } });
+    await this.#enqueue("memories.create", { id });
     return id;
   }
 
-  async setFavorite(id: string, isFavorite: boolean): Promise<void> {
-    await this.#outbox.add("memories.update", { id, isFavorite });
-    this.#tabs.postMessage("outbox");
+  /** Does one thing to memories; `categoryId` goes with `categorize`. */
+  async change(
+    ids: readonly string[],
+    action: Action,
+    categoryId: string | null = null,
+  ): Promise<void> {
+    for (let start = 0; start < ids.length; start += AT_ONCE) {
+      const some = ids.slice(start, start + AT_ONCE);
+      const body = { ids: some, action, ...(action === "categorize" && { categoryId }) };
+      await this.#enqueue("memories.bulk", body);
+    }
   }
 
-  async delete(id: string): Promise<void> {
-    await this.#outbox.add("memories.delete", { id });
-    this.#tabs.postMessage("outbox");
+  /** Makes a category, and answers its id. */
+  async createCategory(name: string, looks: Looks): Promise<string> {
+    const id = randomId();
+    await this.#enqueue("categories.create", { ...looks, id, name });
+    return id;
+  }
+
+  async updateCategory(id: string, looks: Looks): Promise<void> {
+    await this.#enqueue("categories.update", { ...looks, id });
+  }
+
+  /** `ids` are all categories in their new order. */
+  async reorderCategories(ids: string[]): Promise<void> {
+    await this.#enqueue("categories.reorder", { ids });
+  }
+
+  /** The memories in it stay, without one. */
+  async deleteCategory(id: string): Promise<void> {
+    await this.#enqueue("categories.delete", { id });
   }
 
   /** Whether the server has yet to hear of this memory. */
@@ -106,6 +173,24 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     return this.#outbox.entries.some(
       (entry) => entry.operation === "memories.create" && entry.body.id === id,
     );
+  }
+
+  /** Asks the server what is in the trash: the feed says only that something is gone. */
+  async updateTrash(): Promise<void> {
+    const put: Row[] = [];
+    let page = 1;
+    let pages: number;
+    do {
+      const answer = await this.#client.call("memories.list", {
+        trashed: true,
+        sortBy: "deleted_at",
+        limit: TRASH_PAGE,
+        page: page++,
+      });
+      put.push(...answer.memories.map(rowOf));
+      pages = answer.pagination.totalPages;
+    } while (page <= pages);
+    await this.#apply({ trash: { put, whole: true } });
   }
 
   /** Asks the feed for what is new. Calls while it runs are answered by one more round. */
@@ -143,53 +228,43 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     this.#changed();
   }
 
+  async #enqueue<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
+    await this.#outbox.add(operation, body);
+    this.#tabs.postMessage("outbox");
+  }
+
   async #settle(settled: Settled): Promise<void> {
     this.#tabs.postMessage("outbox");
-    const { operation, body } = settled.entry;
-    if ("error" in settled) {
-      if (operation === "memories.create") await this.#apply({ put: [], remove: [body.id!] });
-    } else if (operation === "memories.delete") {
-      await this.#apply({ put: [], remove: [body.id] });
-    } else if (settled.memory && !this.#rows.has(settled.memory.id)) {
-      await this.#apply({ put: [rowOf(settled.memory)], remove: [] });
-    } else if (settled.memory) {
-      const { id, isFavorite, isArchived } = settled.memory;
-      const row = { ...this.#rows.get(id)!, isFavorite, isArchived };
-      await this.#apply({ put: [row], remove: [] });
+    if (!("error" in settled)) await this.#apply(outcome(this.#shelf, settled));
+    else if (settled.operation === "memories.create") {
+      await this.#apply({ rows: { remove: [settled.body.id!] } });
     }
   }
 
+  /** Shows it at once: what waited for it must not be seen undone while it is written. */
   async #apply(batch: Batch): Promise<void> {
+    this.#show(batch);
     await this.#cache.apply(batch);
     this.#tabs.postMessage(batch);
-    this.#show(batch);
-    if (batch.remove.length > 0) this.emit("removed", batch.remove);
+    const removed = batch.rows?.remove ?? [];
+    if (removed.length > 0) this.emit("removed", removed);
   }
 
   #show(batch: Batch): void {
-    if (batch.reset) this.#rows.clear();
-    for (const row of batch.put) this.#rows.set(row.id, row);
-    for (const id of batch.remove) this.#rows.delete(id);
+    place(this.#shelf, batch);
     this.loaded ||= batch.cursor !== undefined;
     this.#changed();
   }
 
-  #compose(): Map<string, Row> {
-    const view = new Map(this.#rows);
-    for (const { operation, body } of this.#outbox.entries) {
-      const id = body.id!;
-      if (operation === "memories.delete") view.delete(id);
-      else if (operation === "memories.create" && !view.has(id)) {
-        view.set(id, newRow(id, new Date().toISOString())); // a reset of the feed took its row
-      } else if (operation === "memories.update" && body.isFavorite !== undefined) {
-        const row = view.get(id);
-        if (row) view.set(id, { ...row, isFavorite: body.isFavorite });
-      }
-    }
+  #compose(): Shelf {
+    const view = copyOf(this.#shelf);
+    for (const entry of this.#outbox.entries) place(view, effect(view, entry));
     for (const [id, draft] of this.#drafts) {
-      const row = view.get(id);
-      if (row) view.set(id, withDraft(row, draft));
+      const row = view.rows.get(id);
+      if (row) view.rows.set(id, withDraft(row, draft));
     }
+    // The feed gives back what was restored; it has nothing to say of the trash.
+    for (const id of view.trash.keys()) if (view.rows.has(id)) view.trash.delete(id);
     return view;
   }
 
@@ -200,14 +275,21 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 }
 
 function batchOf({ items, cursor, reset }: Changes): Batch {
-  const memories = items.filter((item) => item.kind === "memory");
-  const gone = (item: Change) => item.deleted || !item.memory;
-  return {
-    put: memories.filter((item) => !gone(item)).map((item) => rowOf(item.memory!)),
-    remove: memories.filter(gone).map((item) => item.id),
-    reset,
-    cursor,
-  };
+  const batch = { rows: part<Row>(reset), categories: part<Category>(reset), cursor };
+  for (const item of items) {
+    if (item.kind === "memory") sort(batch.rows, item, item.memory && rowOf(item.memory));
+    else if (item.kind === "category") sort(batch.categories, item, item.category);
+  }
+  return batch;
+}
+
+function part<T>(whole = false): { put: T[]; remove: string[]; whole: boolean } {
+  return { put: [], remove: [], whole };
+}
+
+function sort<T>(into: { put: T[]; remove: string[] }, item: Change, value: T | undefined): void {
+  if (item.deleted || !value) into.remove.push(item.id);
+  else into.put.push(value);
 }
 
 /** A version 4 UUID; `crypto.randomUUID` is missing on plain http off localhost. */

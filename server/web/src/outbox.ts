@@ -1,6 +1,6 @@
 import { Emitter, MemoError } from "@memory-app/client";
-import type { Memory, MemoryClient, Operations } from "@memory-app/client";
-import type { Cache, Entry, Queued } from "./cache";
+import type { MemoryClient, Operations } from "@memory-app/client";
+import type { Answered, Cache, Entry, Queued } from "./cache";
 
 const CALL_TIMEOUT_MS = 15_000;
 const RETRY_MS = 5_000;
@@ -15,13 +15,11 @@ const FINAL = new Set([
 ]);
 
 /** How a queued change ended: with the server's answer, or refused for good. */
-export type Settled =
-  | { entry: Entry; memory: Memory | undefined }
-  | { entry: Entry; error: MemoError };
+export type Settled = Answered | (Entry & { error: MemoError });
 
 /**
- * Changes that do not live in a document (create, favourite, delete), kept until the server has
- * answered them. They survive a restart, and every one of them may be sent twice.
+ * Changes that do not live in a document (new memories, favourites, the trash, categories), kept
+ * until the server has answered them. They survive a restart, and every one may be sent twice.
  */
 export class Outbox extends Emitter<{ changed: void; settled: Settled }> {
   #cache: Cache;
@@ -80,11 +78,13 @@ export class Outbox extends Emitter<{ changed: void; settled: Settled }> {
     try {
       const options = { timeoutMs: CALL_TIMEOUT_MS };
       const answer = await this.#client.call(entry.operation, entry.body, options);
-      return { entry, memory: "memory" in answer ? answer.memory : undefined };
+      return { ...entry, answer } as Answered;
     } catch (error) {
       if (!(error instanceof MemoError)) throw error;
-      if (error.code === "gone" || error.code === "not_found") return { entry, memory: undefined };
-      if (FINAL.has(error.code)) return { entry, error };
+      if (error.code === "gone" || error.code === "not_found") {
+        return { ...entry, answer: undefined };
+      }
+      if (FINAL.has(error.code)) return { ...entry, error };
       throw error;
     }
   }

@@ -6,10 +6,16 @@ export interface Row {
   title: string;
   text: string;
   tags: string[];
+  categoryId: string | null;
   isFavorite: boolean;
   isArchived: boolean;
+  role: Memory["role"];
+  /** Messages of others, up to 100, which stands for more. */
+  unreadCount: number;
   createdAt: string;
   updatedAt: string;
+  /** There while the memory is in the trash. */
+  deletedAt?: string;
 }
 
 export function rowOf(memory: Memory): Row {
@@ -19,10 +25,14 @@ export function rowOf(memory: Memory): Row {
     title: memory.title ?? "",
     text: typeof text === "string" ? text : "",
     tags: memory.tags,
+    categoryId: memory.categoryId,
     isFavorite: memory.isFavorite,
     isArchived: memory.isArchived,
+    role: memory.role,
+    unreadCount: memory.unreadCount ?? 0,
     createdAt: memory.createdAt,
     updatedAt: memory.updatedAt,
+    ...(memory.deletedAt && { deletedAt: memory.deletedAt }),
   };
 }
 
@@ -33,8 +43,11 @@ export function newRow(id: string, createdAt: string): Row {
     title: "",
     text: "",
     tags: [],
+    categoryId: null,
     isFavorite: false,
     isArchived: false,
+    role: "owner",
+    unreadCount: 0,
     createdAt,
     updatedAt: createdAt,
   };
@@ -49,35 +62,3 @@ export function draftOf(document: MemoryDocument): Pick<Row, "title" | "text" | 
     tags: [...document.doc.getMap("tags").keys()].sort(),
   };
 }
-
-export type Sort = "edited" | "created" | "title";
-
-export interface Query {
-  search: string;
-  favorites: boolean;
-  tag: string | undefined;
-  sort: Sort;
-}
-
-/** The rows that answer the query, in its order. Every word of the search must occur. */
-export function select(rows: Iterable<Row>, query: Query): Row[] {
-  const words = query.search.toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  const found: Row[] = [];
-  for (const row of rows) {
-    if (row.isArchived || (query.favorites && !row.isFavorite)) continue;
-    if (query.tag !== undefined && !row.tags.includes(query.tag)) continue;
-    if (words.length > 0) {
-      const text = `${row.title}\n${row.text}\n${row.tags.join("\n")}`.toLocaleLowerCase();
-      if (!words.every((word) => text.includes(word))) continue;
-    }
-    found.push(row);
-  }
-  return found.sort(orders[query.sort]);
-}
-
-const latestFirst = (a: string, b: string) => (a < b ? 1 : a > b ? -1 : 0);
-const orders: Record<Sort, (a: Row, b: Row) => number> = {
-  edited: (a, b) => latestFirst(a.updatedAt, b.updatedAt) || latestFirst(a.id, b.id),
-  created: (a, b) => latestFirst(a.createdAt, b.createdAt) || latestFirst(a.id, b.id),
-  title: (a, b) => a.title.localeCompare(b.title) || latestFirst(a.id, b.id),
-};

@@ -20,3 +20,10 @@ export function shortTime(rfc3339: string, now = new Date()): string {
 export function fullTime(rfc3339: string): string {
   return full.format(new Date(rfc3339));
 }
+
+/** A day of this device's calendar, given as `2026-05-31`. */
+export function shortDay(text: string, now = new Date()): string {
+  const [year, month, number] = text.split("-").map(Number) as [number, number, number];
+  const moment = new Date(year, month - 1, number);
+  return (year === now.getFullYear() ? day : date).format(moment);
+}

@@ -1,16 +1,17 @@
-import { Emitter, IndexedDbStore, MemoryClient } from "@memory-app/client";
+import { Emitter, IndexedDbStore, MemoError, MemoryClient } from "@memory-app/client";
 import type { MemoryDocument, User } from "@memory-app/client";
 import { Cache } from "./cache";
 import { Drafts } from "./drafts";
 import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
 import type { Session } from "./session";
+import { leftOut } from "./shelf";
 
 const DEVICE_KEY = "memo.device";
 const NEWS_MS = 200; // someone who types makes news at every key: the list takes them together
 
 /** Everything of one signed-in account on this device: its stores, its connection, its list. */
-export class Workspace extends Emitter<{ refused: string }> {
+export class Workspace extends Emitter<{ refused: string; trash: void }> {
   readonly user: User;
   readonly client: MemoryClient;
   readonly library: Library;
@@ -20,6 +21,9 @@ export class Workspace extends Emitter<{ refused: string }> {
   #cache: Cache;
   #stop = new AbortController();
   #news: ReturnType<typeof setTimeout> | undefined;
+  #trashShown = false;
+  /** Whether the server has ever told this page what is in the trash. */
+  trashKnown = false;
 
   private constructor(user: User, session: Session, store: IndexedDbStore, cache: Cache) {
     super();
@@ -45,7 +49,8 @@ export class Workspace extends Emitter<{ refused: string }> {
     });
     this.client.on("session-ended", (reason) => void session.end(reason));
     this.outbox.on("settled", (settled) => {
-      if ("error" in settled) this.emit("refused", settled.error.message);
+      const refused = "error" in settled ? settled.error.message : leftOut(settled);
+      if (refused) this.emit("refused", refused);
     });
     this.library.on("removed", (ids) => cache.detach(this.#forget(ids)));
     const { signal } = this.#stop;
@@ -76,11 +81,21 @@ export class Workspace extends Emitter<{ refused: string }> {
     return this.client.open(memoryId);
   }
 
-  /** How many changes this device alone knows of: whole memories with edits, and what waits. */
+  /** How many memories and categories have changes that this device alone knows of. */
   async unsent(): Promise<number> {
     const changed = new Set(await this.client.pendingDocuments());
-    for (const { body } of this.outbox.entries) if (body.id) changed.add(body.id);
+    for (const { body } of this.outbox.entries) {
+      if ("ids" in body) for (const id of body.ids) changed.add(id);
+      else changed.add(body.id!);
+    }
     return changed.size;
+  }
+
+  /** Whether the trash is looked at: it is kept up to date then. */
+  showTrash(shown: boolean): void {
+    if (shown === this.#trashShown) return;
+    this.#trashShown = shown;
+    if (shown) this.#cache.detach(this.#updateTrash());
   }
 
   close(): void {
@@ -101,6 +116,19 @@ export class Workspace extends Emitter<{ refused: string }> {
   #heard(): void {
     this.#news = undefined;
     void this.library.update();
+    this.#cache.detach(this.#updateTrash());
+  }
+
+  async #updateTrash(): Promise<void> {
+    if (!this.#trashShown || this.client.status !== "online") return;
+    try {
+      await this.library.updateTrash();
+      this.trashKnown = true;
+    } catch (error) {
+      if (!(error instanceof MemoError)) throw error;
+      return; // what is known here is shown; the next news ask again
+    }
+    this.emit("trash", undefined);
   }
 
   /** Frees what deleted memories take here, but not edits that nobody else has. */
@@ -116,9 +144,14 @@ export class Workspace extends Emitter<{ refused: string }> {
     this.client.connect();
   }
 
+  async #catchUp(): Promise<void> {
+    await this.outbox.drain();
+    await Promise.all([this.library.update(), this.#updateTrash()]);
+  }
+
   #online(): void {
     if (this.client.status !== "online") return;
-    this.#cache.detach(this.outbox.drain().then(() => this.library.update()));
+    this.#cache.detach(this.#catchUp());
   }
 }
 

@@ -7,7 +7,8 @@ import { announce } from "../presence";
 import { draftOf, type Row } from "../row";
 import { fullTime, shortTime } from "../time";
 import type { Workspace } from "../workspace";
-import { ask } from "./dialog";
+import type { Actions } from "./actions";
+import { CategoryChip } from "./categorychip";
 import { People } from "./people";
 import { Status, advice } from "./status";
 import { Tags } from "./tags";
@@ -26,6 +27,7 @@ export class MemoryView {
   readonly element: HTMLElement;
   #workspace: Workspace;
   #toasts: Toasts;
+  #actions: Actions;
   #id: string;
   #back: () => void;
   #document: MemoryDocument | undefined;
@@ -35,25 +37,37 @@ export class MemoryView {
   #status = new Status();
   #people = h("div", { class: "people-place" });
   #star = h("button", { class: "icon-button star", on: { click: () => this.#toggleFavorite() } });
+  #archive = h("button", { class: "icon-button", on: { click: () => this.#toggleArchived() } });
+  #remove: HTMLButtonElement;
+  #category: CategoryChip;
   #banner = h("div", { class: "banner", role: "alert", hidden: true });
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
+  #wasGone = false;
   #closed = false;
 
-  constructor(workspace: Workspace, toasts: Toasts, id: string, back: () => void) {
+  constructor(
+    workspace: Workspace,
+    toasts: Toasts,
+    actions: Actions,
+    id: string,
+    back: () => void,
+  ) {
     this.#workspace = workspace;
     this.#toasts = toasts;
+    this.#actions = actions;
     this.#id = id;
     this.#back = back;
     this.#star.append(icon("star"));
-    const remove = h(
+    this.#category = new CategoryChip(workspace.library, actions, id);
+    this.#remove = h(
       "button",
       {
         class: "icon-button",
         "aria-label": "Delete memory",
         title: "Delete memory",
-        on: { click: () => void this.#delete() },
+        on: { click: () => this.#delete() },
       },
       icon("trash"),
     );
@@ -70,7 +84,7 @@ export class MemoryView {
         ),
         this.#status.element,
         this.#people,
-        h("div", { class: "memory-actions" }, this.#star, remove),
+        h("div", { class: "memory-actions" }, this.#star, this.#archive, this.#remove),
       ),
       this.#banner,
       h("div", { class: "memory-scroll" }, this.#page),
@@ -114,9 +128,10 @@ export class MemoryView {
     const { user, library } = this.#workspace;
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
-    const tags = new Tags(memory, () => library.tags().map(([tag]) => tag));
+    const tags = new Tags(memory, () => library.tags());
     this.#writers.push(editor, title, tags);
-    this.#page.replaceChildren(title.element, tags.element, editor.element, this.#foot);
+    const about = h("div", { class: "page-about" }, this.#category.element, tags.element);
+    this.#page.replaceChildren(title.element, about, editor.element, this.#foot);
     title.fit();
     this.#update();
     if (focus) title.focus();
@@ -133,6 +148,8 @@ export class MemoryView {
     const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
+    if (this.#wasGone && row) this.#document?.retry(); // it came back from the trash
+    this.#wasGone = gone;
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
@@ -149,29 +166,36 @@ export class MemoryView {
     this.#star.setAttribute("aria-label", label);
     this.#star.title = label;
     this.#star.setAttribute("aria-pressed", String(row.isFavorite));
+    this.#describeArchive(row.isArchived);
+    this.#remove.hidden = row.role !== "owner";
+    this.#category.render();
     const words = row.text.split(/\s+/).filter(Boolean).length;
     const count = words === 1 ? "1 word" : `${words.toLocaleString()} words`;
     this.#foot.textContent = `Edited ${shortTime(row.updatedAt)} · ${count}`;
     this.#foot.title = `Written ${fullTime(row.createdAt)}, edited ${fullTime(row.updatedAt)}`;
   }
 
-  #toggleFavorite(): void {
-    const row = this.#workspace.library.get(this.#id);
-    if (row) void this.#workspace.library.setFavorite(this.#id, !row.isFavorite);
+  #describeArchive(isArchived: boolean): void {
+    const label = isArchived ? "Take out of the archive" : "Archive";
+    if (this.#archive.title === label) return;
+    this.#archive.title = label;
+    this.#archive.setAttribute("aria-label", label);
+    this.#archive.replaceChildren(icon(isArchived ? "unarchive" : "archive"));
   }
 
-  async #delete(): Promise<void> {
-    const title = this.#workspace.library.get(this.#id)?.title || "Untitled";
-    const sure = await ask({
-      title: `Delete “${title}”?`,
-      text: "It goes away on all devices, for everyone it is shared with.",
-      confirm: "Delete",
-    });
-    if (!sure) return;
-    this.#wasListed = false; // it will vanish from the list, and that is no news
-    await this.#workspace.library.delete(this.#id);
-    this.#toasts.show(`“${title}” was deleted.`);
-    this.#back();
+  #toggleFavorite(): void {
+    const row = this.#workspace.library.get(this.#id);
+    if (row) void this.#actions.favorite([row], !row.isFavorite);
+  }
+
+  #toggleArchived(): void {
+    const row = this.#workspace.library.get(this.#id);
+    if (row) void this.#actions.archive([row], !row.isArchived);
+  }
+
+  #delete(): void {
+    const row = this.#workspace.library.get(this.#id);
+    if (row) void this.#actions.delete([row]);
   }
 
   #warn(text: string): void {

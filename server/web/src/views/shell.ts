@@ -1,23 +1,31 @@
 import { h, takesText } from "../dom";
+import { Filter } from "../filter";
 import { icon } from "../icons";
 import type { Session } from "../session";
 import type { Workspace } from "../workspace";
 import { Account } from "./account";
+import { Actions } from "./actions";
 import { ask } from "./dialog";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
+import { Sidebar } from "./sidebar";
 import { changes } from "./status";
 import type { Toasts } from "./toast";
+import { TrashedView } from "./trashed";
 
-/** The signed-in page: the list, the memory beside it, and the keys that work everywhere. */
+/** The signed-in page: views, the list, the memory beside it, and the keys that work everywhere. */
 export class Shell {
   readonly element = h("div", { class: "shell" });
   #workspace: Workspace;
   #session: Session;
   #toasts: Toasts;
+  #filter = new Filter();
+  #actions: Actions;
+  #sidebar: Sidebar;
   #list: ListView;
   #account: Account;
-  #memory: MemoryView | undefined;
+  #memory: MemoryView | TrashedView | undefined;
+  #shown: string | undefined;
   #place = h("div", { class: "shell-memory" });
   #stop = new AbortController();
   #unsubscribe: (() => void)[] = [];
@@ -27,10 +35,14 @@ export class Shell {
     this.#workspace = workspace;
     this.#session = session;
     this.#toasts = toasts;
-    this.#list = new ListView(workspace, go, () => void this.#create());
+    const { library } = workspace;
+    this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
+    const create = () => void this.#create();
+    this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
     this.#account = new Account(workspace.user, () => void this.#signOut());
-    const side = h("aside", { class: "shell-list" }, this.#list.element, this.#account.element);
-    this.element.append(side, this.#place);
+    this.#sidebar = new Sidebar(library, this.#filter, this.#account.element);
+    const list = h("div", { class: "shell-list" }, this.#list.element);
+    this.element.append(this.#sidebar.element, list, this.#place);
     const { signal } = this.#stop;
     addEventListener("hashchange", () => this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
@@ -39,6 +51,8 @@ export class Shell {
       workspace.client.on("status", connection),
       workspace.outbox.on("changed", connection),
       workspace.on("refused", (message) => toasts.show(message, "error")),
+      this.#filter.on("changed", ({ view }) => this.#looked(view === "trash")),
+      library.on("changed", () => this.#restored()),
     );
     this.#connection();
     this.#route();
@@ -49,6 +63,7 @@ export class Shell {
     for (const stop of this.#unsubscribe) stop();
     this.#memory?.destroy();
     this.#list.destroy();
+    this.#sidebar.destroy();
   }
 
   /** The address names the memory: `#` and its id. */
@@ -57,6 +72,7 @@ export class Shell {
     const hadMemory = this.#memory !== undefined;
     this.#memory?.destroy();
     this.#memory = undefined;
+    this.#shown = id;
     this.#list.select(id);
     this.element.classList.toggle("reading", id !== undefined);
     if (!id) {
@@ -64,7 +80,14 @@ export class Shell {
       if (hadMemory) this.#list.focus();
       return;
     }
-    const memory = new MemoryView(this.#workspace, this.#toasts, id, () => go(undefined));
+    const { library } = this.#workspace;
+    const back = () => go(undefined);
+    if (library.trash.has(id) && !library.rows.has(id)) {
+      this.#memory = new TrashedView(library, this.#actions, id, back);
+      this.#place.replaceChildren(this.#memory.element);
+      return;
+    }
+    const memory = new MemoryView(this.#workspace, this.#toasts, this.#actions, id, back);
     this.#memory = memory;
     this.#place.replaceChildren(memory.element);
     const focus = this.#justMade === id;
@@ -74,9 +97,32 @@ export class Shell {
     });
   }
 
+  #leave(ids: readonly string[]): void {
+    if (this.#shown === undefined || !ids.includes(this.#shown)) return;
+    go(undefined);
+    this.#route(); // before it is seen to be gone
+  }
+
+  /** A memory of the trash that is open is shown as one again once it is back, or left. */
+  #restored(): void {
+    const { trash } = this.#workspace.library;
+    if (!(this.#memory instanceof TrashedView) || !this.#shown || trash.has(this.#shown)) return;
+    if (this.#workspace.library.rows.has(this.#shown)) this.#route();
+    else go(undefined);
+  }
+
+  /** What is open of the trash is none of another view's. */
+  #looked(trash: boolean): void {
+    this.#workspace.showTrash(trash);
+    if (!trash && this.#memory instanceof TrashedView) go(undefined);
+  }
+
   async #create(): Promise<void> {
     this.#list.clear();
-    const id = await this.#workspace.library.create();
+    const { library } = this.#workspace;
+    const { category } = this.#filter.query;
+    const id = await library.create();
+    if (category !== undefined) await library.change([id], "categorize", category);
     this.#justMade = id;
     go(id);
   }
@@ -87,7 +133,7 @@ export class Shell {
       const sure = await ask({
         title: "Sign out with unsent changes?",
         text:
-          `${count === 1 ? "One memory has" : `${count} memories have`} changes that have not ` +
+          `${count === 1 ? "One item has" : `${count} items have`} changes that have not ` +
           "reached the server. Signing out removes them from this device for good.",
         confirm: "Sign out and lose them",
         cancel: "Stay signed in",
@@ -107,6 +153,7 @@ export class Shell {
     const online = this.#workspace.client.status === "online";
     const waiting = this.#workspace.outbox.entries.length;
     const text = online ? (waiting > 0 ? "Sending…" : "Online") : "Offline";
+    this.element.dataset.online = String(online);
     this.#account.show(online, waiting > 0 && !online ? `Offline · ${changes(waiting)}` : text);
   }
 

@@ -1,0 +1,94 @@
+import { Emitter } from "@memory-app/client";
+import type { Row } from "./row";
+import { isEmpty, matches, parse } from "./words";
+
+export type View = "all" | "favorites" | "shared" | "archive" | "trash";
+export type Sort = "edited" | "created" | "title";
+
+/** Which memories are listed, and in which order. */
+export interface Query {
+  view: View;
+  /** One of the account's categories, within the view `all`. */
+  category: string | undefined;
+  tag: string | undefined;
+  search: string;
+  /** Days of this device's calendar, both included, as `2026-05-31`. */
+  from: string | undefined;
+  until: string | undefined;
+  sort: Sort;
+}
+
+export const everything: Omit<Query, "sort"> = {
+  view: "all",
+  category: undefined,
+  tag: undefined,
+  search: "",
+  from: undefined,
+  until: undefined,
+};
+
+/** The query of the page, which side bar and list share. */
+export class Filter extends Emitter<{ changed: Query }> {
+  query: Query = { ...everything, sort: "edited" };
+
+  set(change: Partial<Query>): void {
+    this.query = { ...this.query, ...change };
+    this.emit("changed", this.query);
+  }
+
+  /** Another view, and what narrowed the last one is let go. */
+  show(view: View, category?: string): void {
+    this.set({ ...everything, view, category });
+  }
+}
+
+/** Whether the rows of a view are narrowed further. */
+export function isNarrowed({ tag, search, from, until }: Query): boolean {
+  return Boolean(tag ?? (search || from || until));
+}
+
+export function isInView(row: Row, { view, category }: Pick<Query, "view" | "category">): boolean {
+  if (view === "trash") return true; // its rows are others to begin with
+  if (row.isArchived !== (view === "archive")) return false;
+  if (view === "favorites") return row.isFavorite;
+  if (view === "shared") return row.role !== "owner";
+  return category === undefined || row.categoryId === category;
+}
+
+/** Whether the row answers all of the query but its words. */
+export function isListed(row: Row, query: Query): boolean {
+  if (!isInView(row, query)) return false;
+  if (query.tag !== undefined && !row.tags.includes(query.tag)) return false;
+  if (query.from === undefined && query.until === undefined) return true;
+  const day = dayOf(new Date(timeOf(row, query)));
+  return (!query.from || day >= query.from) && (!query.until || day <= query.until);
+}
+
+/** The rows that answer the query, in its order. */
+export function select(rows: Iterable<Row>, query: Query): Row[] {
+  const words = parse(query.search);
+  const plain = isEmpty(words);
+  const found: Row[] = [];
+  for (const row of rows) {
+    if (isListed(row, query) && (plain || matches(row, words))) found.push(row);
+  }
+  if (query.sort === "title") {
+    return found.sort((a, b) => a.title.localeCompare(b.title) || latestFirst(a.id, b.id));
+  }
+  return found.sort(
+    (a, b) => latestFirst(timeOf(a, query), timeOf(b, query)) || latestFirst(a.id, b.id),
+  );
+}
+
+/** The time that the query sorts and chooses by, and that its rows show. */
+export function timeOf(row: Row, { sort }: Pick<Query, "sort">): string {
+  return row.deletedAt ?? (sort === "created" ? row.createdAt : row.updatedAt);
+}
+
+/** A day of this device's calendar, as `2026-05-31`. */
+export function dayOf(moment: Date): string {
+  const two = (number: number) => String(number).padStart(2, "0");
+  return `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
+}
+
+const latestFirst = (a: string, b: string) => (a < b ? 1 : a > b ? -1 : 0);
