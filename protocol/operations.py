@@ -557,6 +557,7 @@ ACCOUNT_EXPORT = Operation(
     "Have an archive made of all that the account has: memories as Markdown, JSON and Yjs"
     " documents, with their messages, files and versions. It is kept for a week; `exports.changed`"
     " tells when it is ready.",
+    creates=True,
 )
 ACCOUNT_EXPORTS = Operation(
     "account.exports",
@@ -573,6 +574,7 @@ ACCOUNT_IMPORT = Operation(
     "Bring an archive of `account.export`, of this or another server, into the account: its own"
     " memories with their documents as they were, messages, files, versions and categories. What is"
     " there already stays as it is, so that nothing is doubled.",
+    creates=True,
 )
 ACCOUNT_IMPORTS = Operation(
     "account.imports",

@@ -14,11 +14,12 @@ from server.config import ConfigError, Settings
 from server.database import opened
 from server.metrics import Metrics
 from server.processing import Processing
+from server.takeout.arrival import bring
 from server.takeout.belongings import Belongings, Shelves
+from server.takeout.bringing import Places, Tally
 from server.takeout.packing import Packer
 from server.takeout.parts import shelves
 from server.takeout.sources import ArchiveError, DirectorySource, ZipSource
-from server.takeout.unpacking import Places, Unpacking
 from server.uploads import Uploads
 from storage.accounts import Accounts
 from storage.archive import BackupError
@@ -40,9 +41,11 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     made = add("export", _export, "Write all that an account has to a ZIP archive.")
     made.add_argument("email")
     made.add_argument("file", type=Path, help="a new file")
-    made = add("import", _import, "Bring an archive that was exported into an account.")
+    made = add(
+        "import", _import, "Bring an exported archive, or a folder of Markdown, into an account."
+    )
     made.add_argument("email")
-    made.add_argument("path", type=Path, help="the archive, or a directory it was unpacked to")
+    made.add_argument("path", type=Path, help="a ZIP archive, or a directory")
 
 
 class Account(NamedTuple):
@@ -108,7 +111,8 @@ async def _import(settings: Settings, options: argparse.Namespace) -> int:
     try:
         source = DirectorySource(path) if path.is_dir() else ZipSource(path)
         async with account(settings, options.email) as found:
-            tally = await Unpacking(_places(found, settings), found.user.id, source).run()
+            tally = Tally()
+            await bring(_places(found, settings), found.user.id, source, tally)
     except ArchiveError as error:
         raise BackupError(f"{path} was not imported: {error}") from error
     source.close()

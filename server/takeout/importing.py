@@ -12,8 +12,9 @@ import structlog
 
 from protocol.errors import MemoError
 from server.metrics import Metrics
+from server.takeout.arrival import bring
+from server.takeout.bringing import Places, Tally
 from server.takeout.sources import ArchiveError, ZipSource
-from server.takeout.unpacking import Places, Tally, Unpacking
 from storage import outage
 from storage.blobs import Blob, Blobs
 from storage.imports import ClaimedImport
@@ -114,7 +115,7 @@ class Importing:
             await self._fetch(blob, path)
             source = await asyncio.to_thread(ZipSource, path)
             try:
-                await Unpacking(self._places, claimed.account_id, source, tally).run()
+                await bring(self._places, claimed.account_id, source, tally)
             finally:
                 source.close()
 

@@ -12,11 +12,11 @@ from server.auth import Auth
 from server.filing import Filing
 from server.metrics import Metrics
 from server.takeout.belongings import Belongings, Shelves
+from server.takeout.bringing import Places
 from server.takeout.exporting import Exporting
 from server.takeout.exports import Exports
 from server.takeout.importing import Importing
 from server.takeout.imports import Imports
-from server.takeout.unpacking import Places
 from storage.accounts import Accounts
 from storage.blobs import Blobs
 from storage.categories import CategoryRows

@@ -62,8 +62,9 @@ async def places(connection: asyncpg.Connection, what: str) -> set[tuple[str, st
     """Every column of every table that holds the text somewhere, its bytes included."""
     found = set()
     for table in await tables(connection):
-        types = dict(
-            await connection.fetch(
+        types: dict[str, str] = dict(
+            tuple(row)
+            for row in await connection.fetch(
                 """
                 SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
                 WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped

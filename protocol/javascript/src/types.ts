@@ -1717,6 +1717,8 @@ export const creations = [
   "categories.create",
   "sharing.invite",
   "sharing.link",
+  "account.export",
+  "account.import",
 ] as const;
 
 /** The body of every event, by name. */

@@ -4,9 +4,9 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,8 +17,9 @@ from protocol.log import NOBODY, Author
 from server.metrics import Metrics
 from server.processing import Processing
 from server.takeout import sources, unpacking
+from server.takeout.arrival import bring as bring_in
+from server.takeout.bringing import Places, Tally
 from server.takeout.sources import ArchiveError, DirectorySource, ZipSource
-from server.takeout.unpacking import Places, Tally, Unpacking
 from server.uploads import Uploads
 from storage.blobs import Blobs
 from storage.categories import CategoryRows
@@ -34,12 +35,15 @@ from tests.rows import add_memory, add_person
 QUOTA = 10_000
 WRITER = UUID(int=7)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Here(WorkerPool):
     """Does the work at once: a process for each test would take longer than the test."""
 
-    async def run(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return call(*args, **kwargs)
 
 
 @pytest.fixture
@@ -110,7 +114,9 @@ def forged(
 async def bring(places: Places, account: Author, path: Path) -> Tally:
     source = DirectorySource(path) if path.is_dir() else ZipSource(path)
     try:
-        return await Unpacking(places, account.account_id, source).run()
+        tally = Tally()
+        await bring_in(places, account.account_id, source, tally)
+        return tally
     finally:
         source.close()
 
@@ -339,6 +345,66 @@ async def test_an_unpacked_archive_is_read_no_further_than_its_directory(
     assert tally.memories == 1
     assert {reason for _, reason in tally.skipped} == {"is outside of the directory"}
     assert await pool.fetchval("SELECT count(*) FROM files") == 0
+
+
+def notes(root: Path, entries: Mapping[str, str | bytes]) -> Path:
+    """A directory with these files."""
+    for name, content in entries.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+async def test_a_folder_of_markdown_becomes_memories(
+    places: Places, ada: Author, pool: asyncpg.Pool, tmp_path: Path
+) -> None:
+    front = (
+        "---\ntitle: 'Lisbon trip'\ntags:\n  - sea\n  - \"#tram\"\ncreated: 2021-05-06\n"
+        "favorite: true\nnested:\n  odd: [\n---\n\n"
+    )
+    root = notes(
+        tmp_path / "vault",
+        {
+            "Travel/lisbon.md": front + 'See ![[Pic.png]] and [map](maps/the%20map.pdf "x").\r\n',
+            "Travel/maps/the map.pdf": b"map",
+            "Attachments/pic.PNG": b"picture",
+            "Attachments/unused.png": b"unused",
+            "Inbox.md": "Some text\n\n# First heading #\n![web](https://example.com/a.png)",
+            "plain.md": "Only text [to a note](Inbox.md)",
+            "Inline.md": '---\ntags: [a, "b, c"]\n---\n![up](../../../etc/passwd)',
+            "latin.md": b"caf\xe9",
+            ".obsidian/hidden.md": "hidden",
+            "work/deep/er.md": "---\nnot front matter",
+        },
+    )
+    tally = await bring(places, ada, root)
+    assert (tally.memories, tally.files) == (5, 2)
+    assert tally.skipped == [("latin.md", "is not text in UTF-8")]
+    rows = await pool.fetch(
+        """
+        SELECT m.title, m.content->>'text' AS text, m.tags, c.name, s.is_favorite,
+            extract(year FROM m.created_at)::int AS year, (
+                SELECT array_agg(f.filename ORDER BY f.filename) FROM files f
+                WHERE f.memory_id = m.id) AS files
+        FROM memories m JOIN memberships s ON s.memory_id = m.id
+            LEFT JOIN memory_categories c ON c.id = s.category_id
+        """
+    )
+    found = {row["title"]: row for row in rows}
+    assert set(found) == {"Lisbon trip", "First heading", "plain", "Inline", "er"}
+    lisbon = found["Lisbon trip"]
+    assert lisbon["text"].startswith("See ![[Pic.png]]")
+    assert (sorted(lisbon["tags"]), lisbon["name"]) == (["sea", "tram"], "Travel")
+    assert (lisbon["is_favorite"], lisbon["year"]) == (True, 2021)
+    assert lisbon["files"] == ["pic.PNG", "the map.pdf"]
+    assert sorted(found["Inline"]["tags"]) == ["a", "b, c"]
+    assert (found["er"]["name"], found["er"]["text"]) == ("work", "---\nnot front matter")
+    assert (found["plain"]["name"], found["plain"]["files"]) == (None, None)
+
+    again = await bring(places, ada, root)
+    assert (again.memories, again.present) == (0, 5)
+    assert await pool.fetchval("SELECT count(*) FROM files") == 2
+    assert await pool.fetchval("SELECT count(*) FROM memory_categories") == 2
 
 
 async def test_versions_are_looked_at_like_documents(
