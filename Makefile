@@ -11,7 +11,7 @@ WEB_SOURCES := $(shell find $(WEB) $(CLIENT)/src -type f \
 	-not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null | sed 's/ /\\ /g')
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-python test-javascript check format docs stress faults bench load clean console
+.PHONY: help run setup test test-python test-javascript check format docs stress faults fuzz bench load clean console
 
 help: ## Show this list
 	@echo "Memory App backend"
@@ -54,6 +54,12 @@ stress: .venv/dev.stamp ## Run the convergence test on many random sessions (EXA
 faults: .venv/dev.stamp ## Run two nodes under faults drawn by seed (RUNS=30, SEED=0)
 	@FAULT_RUNS=$(or $(RUNS),30) FAULT_SEED=$(or $(SEED),0) $(BIN)/python -m pytest \
 		tests/faults/test_faults.py
+
+fuzz: .venv/dev.stamp ## Call every operation and endpoint in very many ways (EXAMPLES=200, SEED=0)
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),200) FUZZ_SEED=$(or $(SEED),0) \
+		OPENAPI_EXAMPLES=$(or $(EXAMPLES),200) OPENAPI_SEED=$(or $(SEED),0) \
+		OPENAPI_PHASES=examples,coverage,fuzzing $(BIN)/python -m pytest --timeout 0 \
+		tests/e2e/test_bodies.py tests/e2e/test_openapi.py
 
 bench: .venv/dev.stamp ## Measure the server beside others and write docs/performance.md (ARGS=--quick: a smoke run)
 	@$(BIN)/python -m bench $(ARGS)

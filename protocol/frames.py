@@ -5,11 +5,13 @@ first item is its type. Frames below 16 travel from client to server, the others
 The codec does no I/O and knows nothing of connections.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
+from protocol.items import split
 
 SUBPROTOCOL = "memo.v1"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -174,7 +176,6 @@ _client_frame = msgspec.msgpack.Decoder(ClientFrame)
 _server_messages = msgspec.msgpack.Decoder(list[ServerFrame])
 _server_frame = msgspec.msgpack.Decoder(ServerFrame)
 _raw_frames = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_items = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _integer = msgspec.msgpack.Decoder(int)
 
 
@@ -217,9 +218,13 @@ def decode_server(message: bytes) -> list[ServerFrame | Error]:
 def _decode_each(
     message: bytes, decoder: msgspec.msgpack.Decoder[Any], known: frozenset[int]
 ) -> list[Any]:
+    raws: Sequence[msgspec.Raw | memoryview]
     try:
-        raws = _raw_frames.decode(message)
-    except _UNREADABLE as error:
+        try:
+            raws = _raw_frames.decode(message)
+        except RecursionError:
+            raws = split(message)
+    except (*_UNREADABLE, ValueError) as error:
         raise MemoError(
             ErrorCode.INVALID_MESSAGE, f"a message is a MessagePack array of frames: {error}"
         ) from None
@@ -244,12 +249,12 @@ def _decode_each(
     return frames
 
 
-def _head(raw: msgspec.Raw) -> list[int]:
+def _head(raw: msgspec.Raw | memoryview) -> list[int]:
     """The leading integers (type, and id where there is one) of a frame that did not decode."""
     head: list[int] = []
     try:
-        for item in _items.decode(raw)[:2]:
+        for item in split(raw, 2):
             head.append(_integer.decode(item))
-    except _UNREADABLE:
+    except (*_UNREADABLE, ValueError):
         pass
     return head

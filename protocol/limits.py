@@ -15,4 +15,5 @@ class Limit(Enum):
     API = "api"
     UPLOAD = "upload"
     AI = "ai"
+    INVITE = "invite"
     SOCKET = "socket"

@@ -289,6 +289,7 @@ SHARING_INVITE = Operation(
     sharing.OneInvitation,
     Permission.WRITE_MEMORIES,
     "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+    Limit.INVITE,
     creates=True,
 )
 SHARING_LINK = Operation(

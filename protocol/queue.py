@@ -255,9 +255,10 @@ class RequestQueue:
             if not waiting & (subjects | {request.operation}):
                 if await self._is_done(request):
                     continue
-                if not self._is_online():
+                hold = self._holds.get(request.number)
+                if hold is None or not self._is_online():
+                    # Offline, or online anew: whatever waits is tried with the next connection.
                     return None
-                hold = self._holds[request.number]
                 next_time = hold.until if next_time is None else min(next_time, hold.until)
                 if hold.code is not ErrorCode.INTERNAL:
                     # Whom the server fails with one request it may serve with the like of it; who

@@ -73,12 +73,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What a call is told outside its path and body."""
+    """What a call is told outside its path and body. `values` are all that it may be; without
+    them it may be any of its `kind`."""
 
     name: str
     place: Literal["header", "query"]
     meaning: str
     required: bool = False
+    kind: Literal["string", "integer"] = "string"
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +371,7 @@ EXPORT = Endpoint(
         Answer(416, Refused, "`invalid_request`: no byte lies in the range."),
     ),
     errors=_FILE_ERRORS,
+    permission=Permission.READ_MEMORIES,
     parameters=(
         Parameter("token", "query", "What is in the `url` of `account.exports`."),
         Parameter("Range", "header", "One range, like `bytes=0-1023`."),
@@ -375,12 +379,13 @@ EXPORT = Endpoint(
         _KNOWN,
     ),
 )
-_TUS = Parameter("Tus-Resumable", "header", "`1.0.0`.", required=True)
+_TUS = Parameter("Tus-Resumable", "header", "`1.0.0`.", required=True, values=("1.0.0",))
 _CHECKSUM = Parameter(
     "Upload-Checksum", "header", "The body's `sha1`, `sha256` or `md5` and its digest in base64."
 )
+_OTHER_TUS = Answer(412, Refused, "`invalid_request`: another version of tus.")
 _TUS_ANSWERS = (
-    Answer(412, Refused, "`invalid_request`: another version of tus."),
+    _OTHER_TUS,
     Answer(415, Refused, f"`invalid_request`: the body is not `{BYTES}`."),
     Answer(423, Refused, "`busy`: another request writes this upload."),
     Answer(460, Refused, "`invalid_request`: the body does not have the checksum."),
@@ -403,7 +408,9 @@ CREATE_UPLOAD = Endpoint(
     permission=Permission.WRITE_MEMORIES,
     parameters=(
         _TUS,
-        Parameter("Upload-Length", "header", "The bytes of the file.", required=True),
+        Parameter(
+            "Upload-Length", "header", "The bytes of the file.", required=True, kind="integer"
+        ),
         Parameter(
             "Upload-Metadata",
             "header",
@@ -419,7 +426,10 @@ UPLOAD_STATE = Endpoint(
     "HEAD",
     "/api/uploads/{id}",
     "How far an upload has come; as long as the file is there, also after its end.",
-    (Answer(200, None, "The headers Upload-Offset, Upload-Length and Upload-Expires."),),
+    (
+        Answer(200, None, "The headers Upload-Offset, Upload-Length and Upload-Expires."),
+        Answer(412, None, "Another version of tus."),
+    ),
     errors=(ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.GONE, *_TOKEN_ERRORS),
     permission=Permission.WRITE_MEMORIES,
     parameters=(_TUS,),
@@ -434,7 +444,9 @@ CONTINUE_UPLOAD = Endpoint(
     permission=Permission.WRITE_MEMORIES,
     parameters=(
         _TUS,
-        Parameter("Upload-Offset", "header", "Where the bytes belong.", required=True),
+        Parameter(
+            "Upload-Offset", "header", "Where the bytes belong.", required=True, kind="integer"
+        ),
         _CHECKSUM,
     ),
     content_type=BYTES,
@@ -444,7 +456,7 @@ END_UPLOAD = Endpoint(
     "DELETE",
     "/api/uploads/{id}",
     "Give an upload up. A file that it became is deleted with `files.delete`.",
-    (Answer(204, None, "It is gone."),),
+    (Answer(204, None, "It is gone."), _OTHER_TUS),
     errors=(ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, *_TOKEN_ERRORS),
     permission=Permission.WRITE_MEMORIES,
     parameters=(_TUS,),

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +28,7 @@ from server.listeners import Listeners
 from server.passwords import Passwords
 from server.supervisor import WorkersFailed
 from server.takeout import command as takeout
-from server.tokens import Tokens, generate_key
+from server.tokens import DOCUMENT_SECONDS, Tokens, generate_key
 from storage.accounts import Accounts
 from storage.archive import BackupError
 from storage.keys import SigningKeys
@@ -117,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     backups.add_commands(add)
     takeout.add_commands(add)
     _add_user_commands(commands.add_parser("user", help="Look after accounts."))
+    summary = "Sign tokens with a new key from now on."
+    rotate = add("rotate-keys", _rotate_keys, summary)
+    rotate.add_argument(
+        "--leaked", action="store_true", help="believe no token that another key has signed"
+    )
     # Without a help text it is not in the list: it is for the supervisor alone.
     seated = commands.add_parser("worker", description="One process of several.")
     seated.set_defaults(command=_worker)
@@ -227,6 +233,22 @@ async def _doctor(settings: Settings, _: argparse.Namespace) -> int:
         print(f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.subject}: {finding.text}")
         healthy = healthy and finding.ok
     return 0 if healthy else FAILURE
+
+
+async def _rotate_keys(settings: Settings, options: argparse.Namespace) -> int:
+    if settings.jwt_private_key:
+        raise CommandError("JWT_PRIVATE_KEY signs tokens; put another key there and restart")
+    keep = timedelta() if options.leaked else timedelta(seconds=DOCUMENT_SECONDS)
+    async with opened(settings, beside_server=True) as pool:
+        await migrate(pool)
+        keys = SigningKeys(pool)
+        await keys.ensure(generate_key)
+        await keys.rotate(generate_key(), keep)
+        known = len(await keys.current())
+    print("a new key signs from now on, on every node within a minute")
+    older = "no other key" if known == 1 else f"older keys ({known - 1})"
+    print(f"{older} will do for tokens that were signed before")
+    return 0
 
 
 # Accounts.

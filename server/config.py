@@ -163,6 +163,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_ai: Rate | None = Rate(50, 3600)
     """RATE_LIMIT_AI: calls of one user that a model answers."""
 
+    rate_limit_invite: Rate | None = Rate(100, 86400)
+    """RATE_LIMIT_INVITE: invitations by e-mail address of one user, each of which is mail to
+    somebody."""
+
     rate_limit_socket: Rate | None = Rate(12_000, 60)
     """RATE_LIMIT_SOCKET: operations of one user on the socket, counted by each node for itself."""
 
@@ -211,6 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "RATE_LIMIT_API": ("rate_limit_api", _rate),
             "RATE_LIMIT_UPLOAD": ("rate_limit_upload", _rate),
             "RATE_LIMIT_AI": ("rate_limit_ai", _rate),
+            "RATE_LIMIT_INVITE": ("rate_limit_invite", _rate),
             "RATE_LIMIT_SOCKET": ("rate_limit_socket", _rate),
         }
         fields = {

@@ -62,7 +62,7 @@ class Documents:
 
     async def token(self, call: ConnectionCall, request: CreateDocumentToken) -> DocumentToken:
         """Raises:
-        MemoError: `not_found`, when the account may not read it.
+        MemoError: `not_found`, when the account may not read it; `gone`.
         """
         await self._check_reader(call.author.account_id, request.memory_id)
         token, expires_at = self._tokens.issue_document(
@@ -73,3 +73,5 @@ class Documents:
     async def _check_reader(self, account_id: UUID, memory_id: UUID) -> None:
         if await self._log.role(memory_id, account_id) is None:
             raise MemoError(ErrorCode.NOT_FOUND, "there is no such memory, or none you may see")
+        if memory_id not in await self._log.heads([memory_id]):
+            raise MemoError(ErrorCode.GONE, "this memory has been deleted")

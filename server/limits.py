@@ -91,6 +91,7 @@ class Limiter:
             Limit.API: settings.rate_limit_api,
             Limit.UPLOAD: settings.rate_limit_upload,
             Limit.AI: settings.rate_limit_ai,
+            Limit.INVITE: settings.rate_limit_invite,
             Limit.SOCKET: settings.rate_limit_socket,
         }
         return cls(rates, counters, lambda limit: metrics.rate_limited.labels(limit.value).inc())

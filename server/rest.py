@@ -13,14 +13,14 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
 from protocol.operations import Permission
 from protocol.records import Body
-from protocol.rest import KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
+from protocol.rest import ENDPOINTS, KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
 from server.auth import Auth, normalize_email
 from server.tokens import Principal, Tokens
 from storage import outage
@@ -33,6 +33,8 @@ KEYS_MAX_AGE_SECONDS = 60
 
 Handler = Callable[[Request], Awaitable[Response]]
 B = TypeVar("B", bound=Body)
+
+_DECLARED = frozenset(endpoint.name for endpoint in ENDPOINTS)
 
 _FIELD = re.compile(r" - at `\$\.?(?P<path>.+)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.+?)`")
@@ -271,7 +273,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         refusal = MemoError(ErrorCode.NOT_FOUND, f"There is nothing at {request.url.path}.")
     elif error.status_code == 405:
-        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        allowed = ", ".join(sorted(_methods(request)))
         refusal = MemoError(ErrorCode.INVALID_REQUEST, f"{request.url.path} takes {allowed} only.")
         return error_response(refusal, status=405, headers={"Allow": allowed})
     elif error.status_code < 500:
@@ -279,6 +281,18 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     else:
         refusal = MemoError(ErrorCode.INTERNAL)
     return error_response(refusal, status=error.status_code, headers=error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path of a request takes. Starlette tells of the first route alone that has it."""
+    found = [
+        route
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    # An endpoint's other spellings, such as a method in a header, are not for everybody.
+    declared = [route for route in found if route.name in _DECLARED]
+    return {method for route in declared or found for method in route.methods or ()}
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:

@@ -27,6 +27,7 @@ ISSUER = "memory-app"
 AUDIENCE = "memory-app-users"
 DOCUMENT_AUDIENCE = "memory-app-documents"
 ACCESS_SECONDS = 15 * 60
+DOCUMENT_SECONDS = 30 * 86400  # at the most
 LEEWAY_SECONDS = 10
 MAX_CHARACTERS = 8192
 KEY_BITS = 2048

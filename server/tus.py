@@ -81,7 +81,12 @@ class Tus:
         }
         handler = handlers.get(request.headers.get("x-http-method-override", "").upper())
         if handler is None:
-            raise _wrong("X-HTTP-Method-Override", "must be PATCH, DELETE or HEAD in a POST here")
+            problem = "must be PATCH, DELETE or HEAD in a POST here"
+            return error_response(
+                _wrong("X-HTTP-Method-Override", problem),
+                status=405,
+                headers={"Allow": ", ".join(handlers)},
+            )
         return await handler(request)
 
     async def _options(self, _: Request) -> Response:

@@ -6,7 +6,7 @@ filtered and sorted by, or with words or tags from `search_texts`, which has the
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -182,11 +182,12 @@ def _where(query: ListMemories, account: str, value: Any) -> str:
 def _moment(field: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _refused(field, "is not a time: write it as 2026-01-31T08:30:00Z")
-    return moment
+        if moment.tzinfo is not None:
+            # Before the year 1 and after 9999 there is none in UTC.
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _refused(field, "is not a time: write it as 2026-01-31T08:30:00Z")
 
 
 def _refused(field: str, reason: str) -> MemoError:

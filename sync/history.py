@@ -1,6 +1,7 @@
 """History as operations: what a memory was, who wrote it, and how to have it back."""
 
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -136,8 +137,9 @@ class History:
 
     async def save(self, caller: Caller, request: SaveVersion) -> OneVersion:
         """Raises:
-        MemoError: `not_found`, `gone`, `forbidden`, `conflict`, `too_large`.
+        MemoError: `not_found`, `gone`, `forbidden`, `conflict`, `too_large`, `invalid_request`.
         """
+        _check_name(request.name)
         await self._check_writer(caller, request.memory_id)
         version_id = request.id or uuid4()
         version = await self._store.made(request.memory_id, version_id)
@@ -154,8 +156,9 @@ class History:
 
     async def rename(self, caller: Caller, request: RenameVersion) -> OneVersion:
         """Raises:
-        MemoError: `not_found`, `gone`, `forbidden`, `too_large`.
+        MemoError: `not_found`, `gone`, `forbidden`, `too_large`, `invalid_request`.
         """
+        _check_name(request.name)
         await self._check_writer(caller, request.memory_id)
         version = await self._store.rename(request.memory_id, request.version_id, request.name)
         return OneVersion(version=version)
@@ -267,6 +270,13 @@ class History:
         other = await self._store.get(memory_id, other_id)
         is_newer = (other.offset, other.created_at) > (version.offset, version.created_at)
         return str(other_id), is_newer, await self._store.layers(memory_id, other_id)
+
+
+def _check_name(name: str | None) -> None:
+    # PostgreSQL keeps no NUL, and a name is one line, wherever it is shown.
+    if any(unicodedata.category(character) == "Cc" for character in name or ""):
+        problem = "must not hold control characters"
+        raise MemoError(ErrorCode.INVALID_REQUEST, f"name: {problem}", details={"name": problem})
 
 
 def _past(content: Projection, owners: Mapping[int, UUID | None]) -> PastMemory:

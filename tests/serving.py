@@ -13,13 +13,14 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from protocol.limits import Limit
 from server.app import App, listen
 from server.config import Settings
 from server.http import HTTP
 from server.websocket import WebSocket
 
 # A test makes more accounts and calls than people at one address do.
-UNLIMITED = {f"RATE_LIMIT_{limit}": "off" for limit in ("AUTH", "API", "UPLOAD", "AI", "SOCKET")}
+UNLIMITED = {f"RATE_LIMIT_{limit.name}": "off" for limit in Limit}
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 

@@ -205,13 +205,13 @@ class Visit:
                     await asyncio.sleep(backoff.next())
 
     async def changes(self, after: str | None) -> Changes:
-        """All that the feed has behind a cursor, as one answer."""
+        """All that the feed has of memories behind a cursor, as one answer."""
         changes = await self.ask(FEED_CHANGES, GetChanges(after, brief=True))
         items = list(changes.items)
         while changes.more:
             changes = await self.ask(FEED_CHANGES, GetChanges(changes.cursor, brief=True))
             items += changes.items
-        return Changes(items, changes.cursor)
+        return Changes([item for item in items if item.kind == "memory"], changes.cursor)
 
 
 async def _admitted(port: int, token: str) -> tuple[Device, int]:

@@ -148,7 +148,9 @@ def overview() -> Section:
                     ),
                     Paragraph(
                         "Items are of memories, categories, files and the account itself: their"
-                        " `kind` says which. Pass over an item whose kind is new to you."
+                        " `kind` says which. Pass over an item whose kind is new to you. Both"
+                        " clients read the feed on by themselves, over lost connections too:"
+                        " `follow`. Keep a page's cursor together with what it brought."
                     ),
                 ),
             ),

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from protocol.errors import ErrorCode
-from protocol.rest import BYTES, ENDPOINTS, FORM, JSON, Answer, Endpoint, Refused
+from protocol.rest import BYTES, ENDPOINTS, FORM, JSON, Answer, Endpoint, Parameter, Refused
 from protocol.schema import TITLE, VERSION
 from protocol.schema.examples import example
 from protocol.schema.shapes import Struct, components
@@ -85,7 +85,12 @@ def _tag(endpoint: Endpoint) -> str:
 
 def _parameters(endpoint: Endpoint) -> list[Document]:
     parameters: list[Document] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+        }
         for name in re.findall(r"{(\w+)}", endpoint.path)
     ]
     parameters += [
@@ -94,11 +99,19 @@ def _parameters(endpoint: Endpoint) -> list[Document]:
             "in": parameter.place,
             "description": parameter.meaning,
             "required": parameter.required,
-            "schema": {"type": "string"},
+            "schema": _schema(parameter),
         }
         for parameter in endpoint.parameters
     ]
     return parameters
+
+
+def _schema(parameter: Parameter) -> Document:
+    if parameter.values:
+        return {"type": parameter.kind, "enum": list(parameter.values)}
+    if parameter.kind == "integer":
+        return {"type": "integer", "minimum": 0}
+    return {"type": parameter.kind}
 
 
 def _request(endpoint: Endpoint) -> Document:

@@ -69,7 +69,8 @@ class Exports:
         if token is not None:
             account_id = await self._links.read(token, export_id, "export")
         else:
-            account_id = (await signed_in(request, self._auth)).account_id
+            principal = await signed_in(request, self._auth, rest.EXPORT.permission)
+            account_id = principal.account_id
         blob, digest, made_at = await self._rows.content(export_id, account_id)
         headers = {
             "Content-Type": "application/zip",

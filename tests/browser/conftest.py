@@ -72,7 +72,7 @@ def server() -> Iterator[ServerProcess]:
     # PostgreSQL runs as another account where tests are run by root, and has to get in here.
     with tempfile.TemporaryDirectory(prefix="memo-console-") as directory:
         Path(directory).chmod(0o755)
-        server = ServerProcess(Path(directory))
+        server = ServerProcess(Path(directory), MAX_FILE_BYTES=str(12 * 2**20))
         server.start()
         yield server
         server.stop()

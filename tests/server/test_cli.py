@@ -265,3 +265,13 @@ async def test_the_demo_is_made_once_with_or_without_a_server(
 
 def sign_in(url: str, email: str, password: str) -> httpx.Response:
     return httpx.post(f"{url}/api/auth/login", json={"email": email, "password": password})
+
+
+def test_keys_are_rotated_and_a_leaked_one_is_not_believed(database: str) -> None:
+    first = memo("rotate-keys", DATABASE_URL=database)
+    assert first.returncode == 0, first.stderr
+    assert "older keys (1)" in first.stdout
+    leaked = memo("rotate-keys", "--leaked", DATABASE_URL=database)
+    assert "no other key" in leaked.stdout
+    given = complaint(memo("rotate-keys", DATABASE_URL=database, JWT_PRIVATE_KEY="x"), 1)
+    assert "JWT_PRIVATE_KEY" in given

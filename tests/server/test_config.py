@@ -231,7 +231,7 @@ def test_a_rate_is_a_number_in_a_time(value: str, rate: Rate | None) -> None:
     assert Settings.read({"RATE_LIMIT_AUTH": value}).rate_limit_auth == rate
 
 
-@pytest.mark.parametrize("name", ["AUTH", "API", "UPLOAD", "AI", "SOCKET"])
+@pytest.mark.parametrize("name", ["AUTH", "API", "UPLOAD", "AI", "INVITE", "SOCKET"])
 @pytest.mark.parametrize(
     "value", ["5", "0/minute", "5/0minutes", "-5/minute", "5/fortnight", "x/minute", "5/1.5hours"]
 )

@@ -160,22 +160,22 @@ export class RequestQueue {
 
   /** Sends what may be sent, in order. Returns the milliseconds until more may be, if ever. */
   async #pass(): Promise<number> {
-    const passed: { subjects: Set<string>; operation?: string }[] = [];
+    /** The ids, domains and operations that have to wait. */
+    const waiting = new Set<string>();
     let next = Infinity;
     for (const entry of this.#online ? await this.#read() : []) {
       const about = subjects(entry);
-      const free = passed.every(
-        (other) =>
-          other.operation !== entry.operation && !about.some((each) => other.subjects.has(each)),
-      );
-      if (free && (await this.#trySend(entry))) continue;
-      if (!this.#online) return Infinity;
-      const hold = free ? this.#holds.get(entry.seq) : undefined;
-      if (hold) next = Math.min(next, hold.until);
-      // Whom the server fails with one request it may serve with the like of it; who has called
-      // too often, or called when the server was down, would only hear the same again.
-      const general = hold && hold.error.code !== "internal" ? entry.operation : undefined;
-      passed.push({ subjects: new Set(about), operation: general });
+      if (![...about, entry.operation].some((each) => waiting.has(each))) {
+        if (await this.#trySend(entry)) continue;
+        const hold = this.#holds.get(entry.seq);
+        // Offline, or online anew: whatever waits is tried with the next connection.
+        if (!this.#online || !hold) return Infinity;
+        next = Math.min(next, hold.until);
+        // Whom the server fails with one request it may serve with the like of it; who has called
+        // too often, or called when the server was down, would only hear the same again.
+        if (hold.error.code !== "internal") waiting.add(entry.operation);
+      }
+      for (const each of about) waiting.add(each);
     }
     return Math.max(next - Date.now(), 0);
   }

@@ -1,6 +1,7 @@
 import { Api } from "./api";
 import { Session } from "./session";
 import { Door } from "./views/door";
+import { JoinView, takeInvitation } from "./views/join";
 import { Shell } from "./views/shell";
 import { Toasts } from "./views/toast";
 import { Workspace } from "./workspace";
@@ -31,7 +32,9 @@ class Console {
     this.#shown?.shell.destroy();
     this.#shown?.workspace.close();
     this.#shown = undefined;
+    const invitation = takeInvitation();
     if (!user) {
+      if (invitation) this.#toasts.show("Sign in or create an account to join the memory.");
       this.#root.replaceChildren(new Door(this.#session).element);
       return;
     }
@@ -39,6 +42,7 @@ class Console {
     const shell = new Shell(workspace, this.#session, this.#toasts);
     this.#shown = { workspace, shell };
     this.#root.replaceChildren(shell.element);
+    if (invitation) new JoinView(workspace, invitation);
   }
 }
 

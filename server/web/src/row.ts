@@ -10,6 +10,8 @@ export interface Row {
   isFavorite: boolean;
   isArchived: boolean;
   role: Memory["role"];
+  privacyLevel: string;
+  lastReadAt: string | null;
   /** Messages of others, up to 100, which stands for more. */
   unreadCount: number;
   createdAt: string;
@@ -29,6 +31,8 @@ export function rowOf(memory: Memory): Row {
     isFavorite: memory.isFavorite,
     isArchived: memory.isArchived,
     role: memory.role,
+    privacyLevel: memory.privacyLevel,
+    lastReadAt: memory.lastReadAt ?? null,
     unreadCount: memory.unreadCount ?? 0,
     createdAt: memory.createdAt,
     updatedAt: memory.updatedAt,
@@ -47,6 +51,8 @@ export function newRow(id: string, createdAt: string): Row {
     isFavorite: false,
     isArchived: false,
     role: "owner",
+    privacyLevel: "private",
+    lastReadAt: null,
     unreadCount: 0,
     createdAt,
     updatedAt: createdAt,

@@ -6,6 +6,7 @@ import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
 import type { Session } from "./session";
 import { leftOut } from "./shelf";
+import { Uploads } from "./uploads";
 
 const DEVICE_KEY = "memo.device";
 const NEWS_MS = 200; // someone who types makes news at every key: the list takes them together
@@ -17,6 +18,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   readonly library: Library;
   readonly drafts: Drafts;
   readonly outbox: Outbox;
+  readonly uploads: Uploads;
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
@@ -39,6 +41,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
       client: "console",
       store,
     });
+    this.uploads = new Uploads(this.client, session);
     const name = nameOf(user);
     this.drafts = new Drafts();
     this.outbox = new Outbox(name, cache, this.client);
@@ -103,6 +106,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     clearTimeout(this.#news);
     this.library.stop();
     this.outbox.stop();
+    this.uploads.stop();
     this.client.close();
     this.#cache.close();
   }

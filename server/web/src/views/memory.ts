@@ -8,6 +8,7 @@ import { draftOf, type Row } from "../row";
 import { fullTime, shortTime } from "../time";
 import type { Workspace } from "../workspace";
 import type { Actions } from "./actions";
+import { Around } from "./around";
 import { CategoryChip } from "./categorychip";
 import { People } from "./people";
 import { Status, advice } from "./status";
@@ -31,11 +32,13 @@ export class MemoryView {
   #id: string;
   #back: () => void;
   #document: MemoryDocument | undefined;
+  #around: Around | undefined;
   #parts: Part[] = [];
   #writers: Writer[] = [];
   #unsubscribe: (() => void)[] = [];
   #status = new Status();
   #people = h("div", { class: "people-place" });
+  #tools = h("div", { class: "tools-place" });
   #star = h("button", { class: "icon-button star", on: { click: () => this.#toggleFavorite() } });
   #archive = h("button", { class: "icon-button", on: { click: () => this.#toggleArchived() } });
   #remove: HTMLButtonElement;
@@ -44,6 +47,7 @@ export class MemoryView {
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   #wasListed = false;
+  #isMine = true;
   #wasGone = false;
   #closed = false;
 
@@ -84,6 +88,7 @@ export class MemoryView {
         ),
         this.#status.element,
         this.#people,
+        this.#tools,
         h("div", { class: "memory-actions" }, this.#star, this.#archive, this.#remove),
       ),
       this.#banner,
@@ -129,9 +134,15 @@ export class MemoryView {
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
     const tags = new Tags(memory, () => library.tags());
+    const changed = () => this.#update();
+    const around = new Around(this.#workspace, this.#toasts, memory, this.element, changed);
+    this.#around = around;
+    this.#parts.push(around);
     this.#writers.push(editor, title, tags);
     const about = h("div", { class: "page-about" }, this.#category.element, tags.element);
     this.#page.replaceChildren(title.element, about, editor.element, this.#foot);
+    this.#page.append(around.files.element, around.thread.element);
+    this.#tools.replaceChildren(around.tools);
     title.fit();
     this.#update();
     if (focus) title.focus();
@@ -143,7 +154,10 @@ export class MemoryView {
     const row = library.get(this.#id);
     const sync = this.#document?.sync;
     this.#wasListed ||= row !== undefined;
-    if (row) this.#describe(row);
+    if (row) {
+      this.#isMine = row.role === "owner";
+      this.#describe(row);
+    }
     // Until the server has heard of a new memory it cannot find it, and that is no refusal.
     const early = sync?.error?.code === "not_found" && library.isUnsent(this.#id);
     const refused = sync?.state === "refused" && !early;
@@ -152,12 +166,17 @@ export class MemoryView {
     this.#wasGone = gone;
     if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
-    if (refused) this.#warn(advice(sync.error?.code, sync.error?.message));
-    else if (gone) this.#warn(advice("gone", undefined));
+    const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;
+    if (refused) this.#warn(advice(lost, sync.error?.message));
+    else if (gone) this.#warn(advice(this.#isMine ? "gone" : "unshared", undefined));
     this.#banner.hidden = !refused && !gone;
     this.element.classList.toggle("gone", gone);
-    const writable = sync?.canWrite === true && !refused && !gone;
+    // Offline the connection has not said so, but the list knows who only reads.
+    const role = this.#around?.role ?? row?.role;
+    const reads = role === "viewer" || role === "commenter";
+    const writable = sync?.canWrite === true && !refused && !gone && !(row && reads);
     for (const part of this.#writers) part.setWritable(writable);
+    this.#around?.update(row, writable);
   }
 
   #describe(row: Row): void {

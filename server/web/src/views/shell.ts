@@ -6,6 +6,7 @@ import type { Workspace } from "../workspace";
 import { Account } from "./account";
 import { Actions } from "./actions";
 import { ask } from "./dialog";
+import { Invitations } from "./invitations";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
 import { Sidebar } from "./sidebar";
@@ -25,6 +26,7 @@ export class Shell {
   #list: ListView;
   #account: Account;
   #memory: MemoryView | TrashedView | undefined;
+  #invitations: Invitations;
   #shown: string | undefined;
   #place = h("div", { class: "shell-memory" });
   #stop = new AbortController();
@@ -42,7 +44,8 @@ export class Shell {
     this.#account = new Account(workspace.user, () => void this.#signOut());
     this.#sidebar = new Sidebar(library, this.#filter, this.#account.element);
     const list = h("div", { class: "shell-list" }, this.#list.element);
-    this.element.append(this.#sidebar.element, list, this.#place);
+    this.#invitations = new Invitations(workspace, toasts);
+    this.element.append(this.#sidebar.element, list, this.#place, this.#invitations.element);
     const { signal } = this.#stop;
     addEventListener("hashchange", () => this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
@@ -63,6 +66,7 @@ export class Shell {
     for (const stop of this.#unsubscribe) stop();
     this.#memory?.destroy();
     this.#list.destroy();
+    this.#invitations.destroy();
     this.#sidebar.destroy();
   }
 

@@ -72,6 +72,8 @@ export function advice(code: string | undefined, message: string | undefined): s
   switch (code) {
     case "forbidden":
       return "You may no longer edit this memory. Copy your text if you want to keep it.";
+    case "unshared":
+      return "This memory is no longer shared with you. Copy your text if you want to keep it.";
     case "gone":
     case "not_found":
       return "This memory was deleted on another device. Copy your text if you want to keep it.";
