@@ -50,6 +50,16 @@ MEMBERS_CHANGED = Event(
     "The members of a memory of the account, or its invitations, have changed; ask"
     " `sharing.members`.",
 )
+EXPORTS_CHANGED = Event(
+    "exports.changed",
+    Empty,
+    "An archive of the account is ready, or could not be made; ask `account.exports`.",
+)
+IMPORTS_CHANGED = Event(
+    "imports.changed",
+    Empty,
+    "An import of the account has come to its end; ask `account.imports`.",
+)
 
 EVENTS: tuple[Event[Any], ...] = (
     FEED_CHANGED,
@@ -57,4 +67,6 @@ EVENTS: tuple[Event[Any], ...] = (
     SHARING_CHANGED,
     SHARING_INVITED,
     MEMBERS_CHANGED,
+    EXPORTS_CHANGED,
+    IMPORTS_CHANGED,
 )

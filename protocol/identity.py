@@ -151,3 +151,12 @@ class LinkIdentity(Body, frozen=True):
 
 class UnlinkIdentity(Body, frozen=True):
     provider: Provider
+
+
+class DeleteAccount(Body, frozen=True):
+    """`password` is the account's. One that has none gives the `code` of the message that
+    `account.sendDeletionCode` sends; one with two-factor on gives, beside its password, the `code`
+    of the authenticator."""
+
+    password: Password | None = None
+    code: TwoFactorCode | None = None

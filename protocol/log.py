@@ -18,6 +18,8 @@ from protocol.memories import Role
 WRITERS: frozenset[Role] = frozenset(("owner", "editor"))
 COMMENTERS: frozenset[Role] = WRITERS | {"commenter"}
 
+# Whose the Yjs clients of an account are that was deleted.
+NOBODY = UUID(int=0)
 
 BASE = -1  # a projection's `known`: the offset that the edit was made at, which it goes with
 

@@ -14,10 +14,12 @@ from protocol import (
     bulk,
     categories,
     documents,
+    exports,
     feed,
     files,
     history,
     identity,
+    imports,
     memories,
     messages,
     search,
@@ -531,6 +533,57 @@ ACCOUNT_UNLINK = Operation(
     None,
     "Take a provider away again. The last way into the account stays.",
 )
+ACCOUNT_SEND_DELETION_CODE = Operation(
+    "account.sendDeletionCode",
+    Empty,
+    Empty,
+    None,
+    "Send the code that `account.delete` asks for of an account without a password, to its e-mail"
+    " address; at most once a minute.",
+)
+ACCOUNT_DELETE = Operation(
+    "account.delete",
+    identity.DeleteAccount,
+    Empty,
+    None,
+    "Delete the account at once, for good: its sessions end, its memories go with all that is in"
+    " them, also for those they are shared with, and so do its files. Messages that it wrote in"
+    " others' memories stay, as nobody's.",
+)
+ACCOUNT_EXPORT = Operation(
+    "account.export",
+    exports.StartExport,
+    exports.StartedExport,
+    None,
+    "Have an archive made of all that the account has: memories as Markdown, JSON and Yjs"
+    " documents, with their messages, files and versions. It is kept for a week; `exports.changed`"
+    " tells when it is ready.",
+    creates=True,
+)
+ACCOUNT_EXPORTS = Operation(
+    "account.exports",
+    Empty,
+    exports.ExportList,
+    None,
+    "The account's archives, those being made included.",
+)
+ACCOUNT_IMPORT = Operation(
+    "account.import",
+    imports.StartImport,
+    imports.StartedImport,
+    Permission.WRITE_MEMORIES,
+    "Bring an archive of `account.export`, of this or another server, into the account: its own"
+    " memories with their documents as they were, messages, files, versions and categories. What is"
+    " there already stays as it is, so that nothing is doubled.",
+    creates=True,
+)
+ACCOUNT_IMPORTS = Operation(
+    "account.imports",
+    Empty,
+    imports.ImportList,
+    None,
+    "How far the account's imports have come, and what was left out.",
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     DOCUMENTS_OPEN,
@@ -592,6 +645,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ACCOUNT_LINK,
     ACCOUNT_UNLINK,
     ACCOUNT_UPDATE,
+    ACCOUNT_SEND_DELETION_CODE,
+    ACCOUNT_DELETE,
+    ACCOUNT_EXPORT,
+    ACCOUNT_EXPORTS,
+    ACCOUNT_IMPORT,
+    ACCOUNT_IMPORTS,
     SESSIONS_LIST,
     SESSIONS_END,
     ADMIN_USERS,

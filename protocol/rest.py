@@ -358,6 +358,27 @@ THUMBNAIL = Endpoint(
     permission=Permission.READ_MEMORIES,
     parameters=(_TOKEN, _KNOWN),
 )
+EXPORT = Endpoint(
+    "export",
+    "GET",
+    "/api/exports/{id}",
+    "An archive that `account.export` had made, or a range of it. HEAD answers the same without the"
+    " bytes.",
+    (
+        Answer(200, None, "The archive. The ETag is its SHA-256.", "application/zip"),
+        Answer(206, None, "The bytes of the range.", "application/zip"),
+        Answer(304, None, "They are as `If-None-Match` has them."),
+        Answer(416, Refused, "`invalid_request`: no byte lies in the range."),
+    ),
+    errors=_FILE_ERRORS,
+    permission=Permission.READ_MEMORIES,
+    parameters=(
+        Parameter("token", "query", "What is in the `url` of `account.exports`."),
+        Parameter("Range", "header", "One range, like `bytes=0-1023`."),
+        Parameter("If-Range", "header", "The ETag that the range is of."),
+        _KNOWN,
+    ),
+)
 _TUS = Parameter("Tus-Resumable", "header", "`1.0.0`.", required=True, values=("1.0.0",))
 _CHECKSUM = Parameter(
     "Upload-Checksum", "header", "The body's `sha1`, `sha256` or `md5` and its digest in base64."
@@ -480,6 +501,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     UPLOAD_FILE,
     FILE,
     THUMBNAIL,
+    EXPORT,
     UPLOADS,
     CREATE_UPLOAD,
     UPLOAD_STATE,

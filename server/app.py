@@ -31,6 +31,7 @@ from server.auth import Auth, normalize_email
 from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
+from server.deletion import Confirmation, Deletion
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
 from server.files import Files
@@ -53,6 +54,9 @@ from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
 from server.signals import handled
+from server.takeout.exports import Exports
+from server.takeout.imports import Imports
+from server.takeout.parts import Takeout
 from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
 from server.twofactor import TwoFactor
@@ -66,6 +70,7 @@ from storage.categories import CategoryRows
 from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
+from storage.departures import Departures
 from storage.guesses import Guesses
 from storage.history import HistoryRows
 from storage.identities import Attempts, Identities
@@ -163,7 +168,7 @@ class App:
 
             accounts = Accounts(pool)
             http = await stack.enter_async_context(httpx.AsyncClient())
-            auth, identity, post = _door(
+            auth, identity, post, confirmation = _door(
                 settings,
                 pool=pool,
                 accounts=accounts,
@@ -240,6 +245,12 @@ class App:
                 filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
             )
 
+            takeout = await stack.enter_async_context(
+                Takeout.opened(
+                    pool, memory_rows, store, auth=auth, notices=notices, metrics=metrics
+                )
+            )
+
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
@@ -270,6 +281,16 @@ class App:
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
                 identity=identity,
+                exports=takeout.exports,
+                imports=takeout.imports,
+                deletion=Deletion(
+                    Departures(pool),
+                    confirmation,
+                    hub=hub,
+                    notices=notices,
+                    tasks=tasks,
+                    end=notices.session_ended,
+                ),
             )
             sockets = Sockets(_route(lobby, porch), Proxies(settings.trusted_proxies))
             _watch(metrics, broker, hub, sockets)
@@ -288,6 +309,7 @@ class App:
             routes: list[BaseRoute] = [
                 *rest.routes(auth, tokens, Lockout(limiter, accounts.familiar)),
                 *store.routes,
+                *takeout.routes,
                 *identity.routes(),
                 *Health(pool, broker).routes(),
                 *metrics.routes(),
@@ -326,6 +348,7 @@ class _Door(NamedTuple):
     auth: Auth
     identity: Identity
     post: Post
+    confirmation: Confirmation
 
 
 def _door(
@@ -385,7 +408,10 @@ def _door(
         tokens=email_tokens,
         post=post,
     )
-    return _Door(auth, identity, post)
+    confirmation = Confirmation(
+        accounts, email_tokens, guard=guard, two_factor=two_factor, guesses=guesses, post=post
+    )
+    return _Door(auth, identity, post, confirmation)
 
 
 def _dispatcher(
@@ -407,6 +433,9 @@ def _dispatcher(
     profile: Profile,
     admin: Admin,
     identity: Identity,
+    exports: Exports,
+    imports: Imports,
+    deletion: Deletion,
 ) -> Dispatcher[ConnectionCall]:
     """Every operation, bound to the method that carries it out."""
     bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
@@ -469,6 +498,12 @@ def _dispatcher(
         Binding(operations.ACCOUNT_LINK, identity.link),
         Binding(operations.ACCOUNT_UNLINK, identity.unlink),
         Binding(operations.ACCOUNT_UPDATE, profile.update),
+        Binding(operations.ACCOUNT_SEND_DELETION_CODE, deletion.send_code),
+        Binding(operations.ACCOUNT_DELETE, deletion.delete),
+        Binding(operations.ACCOUNT_EXPORT, exports.start),
+        Binding(operations.ACCOUNT_EXPORTS, exports.list),
+        Binding(operations.ACCOUNT_IMPORT, imports.start),
+        Binding(operations.ACCOUNT_IMPORTS, imports.list),
         Binding(operations.SESSIONS_LIST, sessions.list),
         Binding(operations.SESSIONS_END, sessions.end),
         Binding(operations.ADMIN_USERS, admin.users),

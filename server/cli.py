@@ -27,6 +27,7 @@ from server.database import opened
 from server.listeners import Listeners
 from server.passwords import Passwords
 from server.supervisor import WorkersFailed
+from server.takeout import command as takeout
 from server.tokens import DOCUMENT_SECONDS, Tokens, generate_key
 from storage.accounts import Accounts
 from storage.archive import BackupError
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "Check what the server needs, and say what to do about what it lacks.")
     add("demo", _demo, f"Make the account {demo.EMAIL} and fill it with memories to look at.")
     backups.add_commands(add)
+    takeout.add_commands(add)
     _add_user_commands(commands.add_parser("user", help="Look after accounts."))
     summary = "Sign tokens with a new key from now on."
     rotate = add("rotate-keys", _rotate_keys, summary)

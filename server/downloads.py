@@ -25,7 +25,7 @@ from storage.files import FileRows
 SEND_SECONDS = 60.0  # for a client to take what was sent before
 
 # Whatever is in a file, it is no page of this site: it runs nothing and loads nothing.
-_HARMLESS = {
+HARMLESS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "cross-origin",  # a link may be shown by the app's own site
@@ -33,38 +33,22 @@ _HARMLESS = {
 }
 
 
-class Downloads:
-    """Sends files to those who may see them."""
+class Sending:
+    """Answers with bytes of the store, all of them or the range that is asked for."""
 
-    def __init__(
-        self, auth: Auth, links: Links, rows: FileRows, blobs: Blobs, metrics: Metrics
-    ) -> None:
-        self._auth = auth
-        self._links = links
-        self._rows = rows
+    def __init__(self, blobs: Blobs, metrics: Metrics) -> None:
         self._blobs = blobs
         self._sent = metrics.file_bytes.labels("sent")
 
-    def routes(self) -> list[Route]:
-        """`GET` and `HEAD` of a file and of its thumbnail."""
-        return [
-            route(rest.FILE, self._file),
-            route(rest.THUMBNAIL, self._thumbnail),
-        ]
-
-    async def _file(self, request: Request) -> Response:
-        file_id = path_id(request)
-        content = await self._rows.content(file_id, await self._reader(request, file_id, ""))
-        file = content.file
-        etag = f'"{file.sha256}"'
-        headers = self._headers(
-            etag,
-            file.file_type,
-            disposition(file.filename, inline=is_shown(file.file_type)),
-        )
+    def answer(
+        self, request: Request, blob: Blob, sha256: str, headers: dict[str, str]
+    ) -> Response:
+        """The answer to a GET or HEAD of the blob, which has this digest in hexadecimal."""
+        etag = f'"{sha256}"'
+        headers = {**headers, "ETag": etag}
         if unchanged(request.headers, etag):
             return Response(status_code=304, headers=headers)
-        size = content.blob.size
+        size = blob.size
         try:
             part = asked_for(request.headers, size, etag)
         except UnsatisfiableError:
@@ -84,7 +68,41 @@ class Downloads:
         status = 200 if part is None else 206
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
-        return _Stream(self._counted(content.blob, start, end), status, headers)
+        return _Stream(self._counted(blob, start, end), status, headers)
+
+    async def _counted(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
+        async for chunk in self._blobs.read(blob, start, end):
+            self._sent.inc(len(chunk))
+            yield chunk
+
+
+class Downloads:
+    """Sends files to those who may see them."""
+
+    def __init__(
+        self, auth: Auth, links: Links, rows: FileRows, blobs: Blobs, metrics: Metrics
+    ) -> None:
+        self._auth = auth
+        self._links = links
+        self._rows = rows
+        self._blobs = blobs
+        self._sent = metrics.file_bytes.labels("sent")
+        self._sending = Sending(blobs, metrics)
+
+    def routes(self) -> list[Route]:
+        """`GET` and `HEAD` of a file and of its thumbnail."""
+        return [
+            route(rest.FILE, self._file),
+            route(rest.THUMBNAIL, self._thumbnail),
+        ]
+
+    async def _file(self, request: Request) -> Response:
+        file_id = path_id(request)
+        content = await self._rows.content(file_id, await self._reader(request, file_id, ""))
+        file = content.file
+        shown = disposition(file.filename, inline=is_shown(file.file_type))
+        headers = self._headers(file.file_type, shown)
+        return self._sending.answer(request, content.blob, file.sha256, headers)
 
     async def _thumbnail(self, request: Request) -> Response:
         file_id = path_id(request)
@@ -93,7 +111,7 @@ class Downloads:
         if content.thumbnail is None:
             raise MemoError(ErrorCode.NOT_FOUND, "this file has no thumbnail, or none yet")
         etag = f'"{content.thumbnail.rpartition("/")[2]}"'
-        headers = self._headers(etag, MEDIA_TYPE, "inline")
+        headers = {**self._headers(MEDIA_TYPE, "inline"), "ETag": etag}
         if unchanged(request.headers, etag):
             return Response(status_code=304, headers=headers)
         body = b"".join([chunk async for chunk in self._blobs.read_object(content.thumbnail)])
@@ -108,21 +126,15 @@ class Downloads:
         return principal.account_id
 
     @staticmethod
-    def _headers(etag: str, media_type: str, shown: str) -> dict[str, str]:
+    def _headers(media_type: str, shown: str) -> dict[str, str]:
         charset = "; charset=utf-8" if media_type.startswith("text/") else ""
         return {
             "Content-Type": media_type + charset,
             "Content-Disposition": shown,
-            "ETag": etag,
             # Kept by the device, and asked for again: who may see a file changes.
             "Cache-Control": "private, no-cache",
-            **_HARMLESS,
+            **HARMLESS,
         }
-
-    async def _counted(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
-        async for chunk in self._blobs.read(blob, start, end):
-            self._sent.inc(len(chunk))
-            yield chunk
 
 
 class _Stream(StreamingResponse):

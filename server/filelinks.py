@@ -11,14 +11,14 @@ from server.tokens import Tokens, UnknownKeyError
 
 LINK_SECONDS = 3600
 
-Variant = Literal["", "/thumbnail"]
+Variant = Literal["", "/thumbnail", "export"]
 
 _TOKEN = re.compile(r"(\d{1,12})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})", re.ASCII)
 
 
 class Links:
-    """Makes and reads links; each is good for one variant of one file, as long as the account that
-    asked for it may see the file. `clock` gives Unix seconds."""
+    """Makes and reads links; each is good for one variant of one file, or for one archive, as long
+    as the account that asked for it may see it. `clock` gives Unix seconds."""
 
     def __init__(self, tokens: Tokens, *, clock: Callable[[], float] = time.time) -> None:
         self._tokens = tokens
@@ -30,7 +30,10 @@ class Links:
         expires_at = int(self._clock()) + LINK_SECONDS
         signature = self._tokens.sign_link(_claim(file_id, variant, account_id, expires_at))
         token = f"{expires_at}.{account_id.hex}.{signature}"
-        return f"/api/files/{file_id}{variant}?token={token}", float(expires_at)
+        path = (
+            f"/api/exports/{file_id}" if variant == "export" else f"/api/files/{file_id}{variant}"
+        )
+        return f"{path}?token={token}", float(expires_at)
 
     async def read(self, token: str, file_id: UUID, variant: Variant) -> UUID:
         """The account that the link was made for.

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from server.auth import Auth
 from server.config import ConfigError, Settings
-from server.downloads import Downloads
+from server.downloads import Downloads, Sending
 from server.filelinks import Links
 from server.files import Files
 from server.metrics import Metrics
@@ -41,6 +41,8 @@ class Filing(NamedTuple):
     processing: Processing
     sweep: Sweep
     files: Files
+    links: Links
+    sending: Sending
     routes: list[Route]
 
     @classmethod
@@ -86,6 +88,8 @@ class Filing(NamedTuple):
                 processing,
                 sweep,
                 Files(rows, links, notices),
+                links,
+                Sending(blobs, metrics),
                 [
                     *Receiving(auth, uploads).routes(),
                     *Tus(auth, uploads).routes(),

@@ -152,6 +152,20 @@ class Metrics:
         self.files_stored = Counter(
             "memo_files_stored", "Files that arrived whole.", registry=registry
         )
+        self.exports = Counter(
+            "memo_exports",
+            "Archives of accounts that were made, by outcome: ready, failed (it is tried again, up"
+            " to three times), or unwanted meanwhile.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.imports = Counter(
+            "memo_imports",
+            "Archives brought into accounts, by outcome: done, failed, or postponed (it is tried"
+            " again).",
+            ("outcome",),
+            registry=registry,
+        )
         self.files_processed = Counter(
             "memo_files_processed",
             "Images looked at, by outcome: thumbnail, or none where there could be no thumbnail.",

@@ -192,18 +192,27 @@ async def _remove(
     if not held:
         return {}
     moment: datetime = await connection.fetchval("SELECT now()")
-    followers: dict[UUID, list[UUID]] = {memory_id: [] for memory_id in held}
-    for memory_id, account_id in await connection.fetch(_FOLLOWERS, held):
-        followers[memory_id].append(account_id)
-    for table in _LOG:
-        await connection.execute(f"DELETE FROM {table} WHERE document_id = ANY ($1)", held)
-    await connection.execute(_BURY, held)
-    # Everything else refers to the memory, and goes with it.
-    await connection.execute("DELETE FROM memories WHERE id = ANY ($1)", held)
     return {
         memory_id: Fate(memory_id, moment=moment, followers=told)
-        for memory_id, told in followers.items()
+        for memory_id, told in (await purge_locked(connection, held)).items()
     }
+
+
+async def purge_locked(
+    connection: Connection, held: Sequence[UUID], timeout: float | None = None
+) -> dict[UUID, list[UUID]]:
+    """Purge memories whose documents the transaction has locked. Returns the accounts that
+    followed each. `timeout` is of one statement, in seconds, if not the usual one."""
+    followers: dict[UUID, list[UUID]] = {memory_id: [] for memory_id in held}
+    for memory_id, account_id in await connection.fetch(_FOLLOWERS, held, timeout=timeout):
+        followers[memory_id].append(account_id)
+    for table in _LOG:
+        statement = f"DELETE FROM {table} WHERE document_id = ANY ($1)"
+        await connection.execute(statement, held, timeout=timeout)
+    await connection.execute(_BURY, held, timeout=timeout)
+    # Everything else refers to the memory, and goes with it.
+    await connection.execute("DELETE FROM memories WHERE id = ANY ($1)", held, timeout=timeout)
+    return followers
 
 
 def _refusal(standing: asyncpg.Record, forbidden: str) -> MemoError:

@@ -11,11 +11,15 @@ import msgspec
 from protocol.errors import ErrorCode, MemoError
 from storage.postgres import Connection
 
-Purpose = Literal["verify", "reset"]
+Purpose = Literal["verify", "reset", "delete"]
 
-LIFETIME: dict[Purpose, timedelta] = {"verify": timedelta(days=1), "reset": timedelta(hours=1)}
+LIFETIME: dict[Purpose, timedelta] = {
+    "verify": timedelta(days=1),
+    "reset": timedelta(hours=1),
+    "delete": timedelta(hours=1),
+}
 # Of each in its lifetime: whoever is sent no more has one that is good.
-MAX_LINKS: dict[Purpose, int] = {"verify": 10, "reset": 5}
+MAX_LINKS: dict[Purpose, int] = {"verify": 10, "reset": 5, "delete": 5}
 _KEEP = timedelta(days=2)
 
 _RECIPIENT = "SELECT id, email FROM users WHERE lower(email) = lower($1) AND is_active"
@@ -134,7 +138,7 @@ class EmailTokens:
     async def resets(self, token_hash: bytes) -> bool:
         """Whether the token is good to set a password with."""
         row = await self._pool.fetchrow(_FIND, token_hash, "reset")
-        return row is not None and _may_reset(row)
+        return row is not None and _is_good(row)
 
     async def reset(self, token_hash: bytes, password_hash: str) -> Changed | None:
         """Set a password by a token, once, and end all sessions. The address is proven by that;
@@ -142,7 +146,7 @@ class EmailTokens:
         good."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(f"{_FIND} {_LOCK}", token_hash, "reset")
-            if row is None or not _may_reset(row):
+            if row is None or not _is_good(row):
                 return None
             user_id = row["user_id"]
             await connection.execute(_VERIFIED, user_id, row["current"])
@@ -154,6 +158,11 @@ class EmailTokens:
             await _void_links(connection, user_id)
             ended = await connection.fetch(_END_SESSIONS, user_id, "password reset", None)
             return Changed(user_id, row["current"], [session["id"] for session in ended])
+
+    async def deletes(self, token_hash: bytes, user_id: UUID) -> bool:
+        """Whether the token is good to delete the account with."""
+        row = await self._pool.fetchrow(_FIND, token_hash, "delete")
+        return row is not None and row["user_id"] == user_id and _is_good(row)
 
     async def change_password(
         self, user_id: UUID, password_hash: str, session_id: UUID
@@ -180,6 +189,6 @@ async def _void_links(connection: Connection, user_id: UUID) -> None:
     await connection.execute(_UNASK, user_id)
 
 
-def _may_reset(row: asyncpg.Record) -> bool:
+def _is_good(row: asyncpg.Record) -> bool:
     # A link sent to an address that is no longer the account's is in somebody else's hands.
     return not row["used"] and bool(row["current"].lower() == row["email"].lower())

@@ -7,7 +7,9 @@ from uuid import UUID
 from protocol import frames
 from protocol.events import (
     ACCOUNT_CHANGED,
+    EXPORTS_CHANGED,
     FEED_CHANGED,
+    IMPORTS_CHANGED,
     MEMBERS_CHANGED,
     SHARING_INVITED,
     Content,
@@ -79,6 +81,14 @@ class Notices:
     def account_changed(self, account_id: UUID) -> None:
         """The account itself has changed."""
         self._tell([account_id], ACCOUNT_CHANGED, Empty())
+
+    def exports_changed(self, account_id: UUID) -> None:
+        """An archive of the account is ready, or failed."""
+        self._tell([account_id], EXPORTS_CHANGED, Empty())
+
+    def imports_changed(self, account_id: UUID) -> None:
+        """An import of the account has come to its end."""
+        self._tell([account_id], IMPORTS_CHANGED, Empty())
 
     def session_ended(self, session_id: UUID) -> None:
         """A session has ended: its connections close, on every node."""

@@ -27,7 +27,7 @@ from protocol.history import (
     VersionPage,
     VersionPerson,
 )
-from protocol.log import WRITERS, Authorship, Message, Projection, Row
+from protocol.log import NOBODY, WRITERS, Authorship, Message, Projection, Row
 from protocol.memories import Memory, OneMemory, Role
 from protocol.records import timestamp
 from protocol.versions import Layers
@@ -309,4 +309,5 @@ def _author(message: Message, owners: Mapping[int, UUID | None]) -> UUID | None:
     server's own."""
     if message.client is None or message.client not in owners:
         return None
-    return owners[message.client] or message.user_id
+    owner = owners[message.client] or message.user_id
+    return None if owner == NOBODY else owner

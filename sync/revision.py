@@ -53,6 +53,16 @@ def unfold(layers: Layers) -> list[bytes]:
     return [zlib.decompress(layer) for layer in (layers.base, layers.top) if layer]
 
 
+def whole(updates: Sequence[bytes]) -> bytes:
+    """These updates' document as one update."""
+    return load(updates).get_update()
+
+
+def whole_version(layers: Layers) -> bytes:
+    """The document of a version as one update."""
+    return whole(unfold(layers))
+
+
 def view(layers: Layers) -> Projection:
     """What a version says."""
     return project(unfold(layers))

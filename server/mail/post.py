@@ -25,6 +25,8 @@ FIRST_PAUSE, LAST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
 LEASE = timedelta(seconds=2 * SEND_SECONDS)
 LOOK_SECONDS = 15.0  # between two looks for what a restart or another node left behind
 TOKEN_BYTES = 32
+CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # none of which is taken for another
+CODE_LENGTH = 10
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +95,14 @@ class Post:
         """
         values = {"inviter": inviter_name, "title": memory_title, "url": url}
         await self._add(Kind.INVITATION, email, values)
+
+    async def deletion(self, user_id: UUID, email: str) -> None:
+        """A code to delete the account with.
+
+        Raises:
+            MemoError: `busy`.
+        """
+        await self._add(Kind.DELETION, email, {}, user_id)
 
     async def run(self) -> None:
         """Send what waits, one message after the other, for ever."""
@@ -179,16 +189,29 @@ class Post:
                     raise _Dropped
                 to = account.email  # as its owner wrote it, not as somebody typed it
                 values["url"] = await self._link("reset", account.user_id, to)
+            case Kind.DELETION:
+                account = await self._tokens.recipient(to)
+                if account is None or account.user_id != mail.user_id:
+                    raise _Dropped
+                values["code"] = await self._code(account.user_id, to)
         return texts.write(kind, to, values)
 
-    async def _link(self, purpose: Purpose, user_id: UUID, email: str) -> str:
+    async def _code(self, user_id: UUID, email: str) -> str:
+        code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        await self._issue(code_digest(user_id, code), "delete", user_id, email)
+        return code
+
+    async def _issue(self, kept: bytes, purpose: Purpose, user_id: UUID, email: str) -> None:
         given, _ = await self._tokens.recent(user_id, purpose)
         if given >= MAX_LINKS[purpose]:
             log.info("mail.enough", purpose=purpose, account=str(user_id))
             raise _Dropped
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        if not await self._tokens.issue(digest(token), user_id, purpose, email):
+        if not await self._tokens.issue(kept, user_id, purpose, email):
             raise _Dropped
+
+    async def _link(self, purpose: Purpose, user_id: UUID, email: str) -> str:
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        await self._issue(digest(token), purpose, user_id, email)
         # Behind the #, so that it is in nobody's log.
         return f"{self._url}/{purpose}#{token}"
 
@@ -196,6 +219,12 @@ class Post:
 def digest(token: str) -> bytes:
     """What is kept of a link's token. It is random enough to need no stretching."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def code_digest(user_id: UUID, code: str) -> bytes:
+    """What is kept of a code that is typed. Guesses at it are counted, and it lasts an hour."""
+    plain = "".join(letter for letter in code.upper() if letter.isalnum())
+    return hashlib.sha256(f"{user_id} {plain}".encode()).digest()
 
 
 def _bound(kind: str, recipient: str) -> bytes:

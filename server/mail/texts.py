@@ -15,6 +15,7 @@ class Kind(Enum):
     RESET = "reset"
     SECURITY = "security"
     INVITATION = "invitation"
+    DELETION = "deletion"
 
 
 class Notice(Enum):
@@ -99,9 +100,26 @@ def _invitation(to: str, values: Values) -> Message:
     )
 
 
+def _deletion(to: str, values: Values) -> Message:
+    return Message(
+        to,
+        "Delete your account",
+        [
+            "Hello,",
+            "somebody asked to delete your account. If it was you, this is the code to do it with:",
+            values["code"],
+            (
+                "It works for an hour. Everything in the account goes at once, and does not come"
+                " back. If it was not you, ignore this message."
+            ),
+        ],
+    )
+
+
 _WRITERS: Mapping[Kind, Callable[[str, Values], Message]] = {
     Kind.VERIFICATION: _verification,
     Kind.RESET: _reset,
     Kind.SECURITY: _security,
     Kind.INVITATION: _invitation,
+    Kind.DELETION: _deletion,
 }

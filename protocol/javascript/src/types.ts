@@ -1113,6 +1113,97 @@ export interface OneAccount {
   user: User;
 }
 
+/**
+ * `password` is the account's. One that has none gives the `code` of the message that
+ * `account.sendDeletionCode` sends; one with two-factor on gives, beside its password, the `code`
+ * of the authenticator.
+ */
+export interface DeleteAccount {
+  /** 1 to 1,024 characters. */
+  password?: string | null;
+  /** 6 to 40 characters. */
+  code?: string | null;
+}
+
+/**
+ * `id` may be made by the client, so that a retry is harmless. While one is being prepared, that
+ * one is answered.
+ */
+export interface StartExport {
+  id?: string | null;
+}
+
+export interface StartedExport {
+  exportId: string;
+  status: "failed" | "preparing" | "ready";
+}
+
+/** The newest first. */
+export interface ExportList {
+  exports: Export[];
+}
+
+/**
+ * One archive. When it is `ready` it has its `size` in bytes, and a `url`: a path of this server
+ * with a token in it, good for an hour; list again for a fresh one.
+ */
+export interface Export {
+  id: string;
+  status: "failed" | "preparing" | "ready";
+  size: number | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  expiresAt: string;
+  url?: string | null;
+}
+
+/**
+ * `fileId` is a file of the account's: the archive, uploaded as any file is. `id` may be made by
+ * the client, so that a retry is harmless. One import of an account runs at a time.
+ */
+export interface StartImport {
+  fileId: string;
+  id?: string | null;
+}
+
+export interface StartedImport {
+  importId: string;
+  status: "done" | "failed" | "running";
+}
+
+/** The newest first. */
+export interface ImportList {
+  imports: Import[];
+}
+
+/**
+ * What came of an archive so far. `present` are the memories that were there already, which are
+ * left as they are. `error` says why one `failed`; of what was `skipped`, the first thousand are
+ * here.
+ */
+export interface Import {
+  id: string;
+  fileId: string;
+  status: "done" | "failed" | "running";
+  memories: number;
+  present: number;
+  files: number;
+  versions: number;
+  skipped: Skipped[];
+  error: string | null;
+  /** RFC 3339, in UTC. */
+  createdAt: string;
+  /** RFC 3339, in UTC. */
+  finishedAt: string | null;
+}
+
+/** Something of the archive that was left out, and why. */
+export interface Skipped {
+  path: string;
+  reason: string;
+}
+
 export interface SessionList {
   sessions: DeviceSession[];
 }
@@ -1574,6 +1665,33 @@ export interface Operations {
   "account.unlink": { request: UnlinkIdentity; response: Identities };
   /** Change the signed-in account's profile. */
   "account.update": { request: UpdateAccount; response: OneAccount };
+  /**
+   * Send the code that `account.delete` asks for of an account without a password, to its e-mail
+   * address; at most once a minute.
+   */
+  "account.sendDeletionCode": { request: Empty; response: Empty };
+  /**
+   * Delete the account at once, for good: its sessions end, its memories go with all that is in
+   * them, also for those they are shared with, and so do its files. Messages that it wrote in
+   * others' memories stay, as nobody's.
+   */
+  "account.delete": { request: DeleteAccount; response: Empty };
+  /**
+   * Have an archive made of all that the account has: memories as Markdown, JSON and Yjs documents,
+   * with their messages, files and versions. It is kept for a week; `exports.changed` tells when it
+   * is ready.
+   */
+  "account.export": { request: StartExport; response: StartedExport };
+  /** The account's archives, those being made included. */
+  "account.exports": { request: Empty; response: ExportList };
+  /**
+   * Bring an archive of `account.export`, of this or another server, into the account: its own
+   * memories with their documents as they were, messages, files, versions and categories. What is
+   * there already stays as it is, so that nothing is doubled.
+   */
+  "account.import": { request: StartImport; response: StartedImport };
+  /** How far the account's imports have come, and what was left out. */
+  "account.imports": { request: Empty; response: ImportList };
   /** The account's signed-in devices, the one used last first. */
   "sessions.list": { request: Empty; response: SessionList };
   /** Sign a device out, or all but this one: their sockets close, their refresh tokens are void. */
@@ -1599,6 +1717,8 @@ export const creations = [
   "categories.create",
   "sharing.invite",
   "sharing.link",
+  "account.export",
+  "account.import",
 ] as const;
 
 /** The body of every event, by name. */
@@ -1619,6 +1739,10 @@ export interface Events {
    * `sharing.members`.
    */
   "members.changed": MembersChanged;
+  /** An archive of the account is ready, or could not be made; ask `account.exports`. */
+  "exports.changed": Empty;
+  /** An import of the account has come to its end; ask `account.imports`. */
+  "imports.changed": Empty;
 }
 
 /** Every REST endpoint. */
@@ -1663,6 +1787,11 @@ export interface Endpoints {
   "GET /api/files/{id}": { request: undefined; response: Uint8Array };
   /** A small image of an image: WebP, its longer side 512 pixels at the most. */
   "GET /api/files/{id}/thumbnail": { request: undefined; response: Uint8Array };
+  /**
+   * An archive that `account.export` had made, or a range of it. HEAD answers the same without the
+   * bytes.
+   */
+  "GET /api/exports/{id}": { request: undefined; response: Uint8Array };
   /** What of tus 1.0 is spoken here, as headers. */
   "OPTIONS /api/uploads": { request: undefined; response: undefined };
   /**

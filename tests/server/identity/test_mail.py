@@ -147,12 +147,13 @@ def test_a_subject_is_one_line_of_bounded_length() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_of_message_has_a_text_with_its_link(kind: Kind) -> None:
-    values = {"url": "https://x.example/#t", "inviter": "Ada", "title": "Lisbon"}
+    values = {"url": "https://x.example/#t", "inviter": "Ada", "title": "Lisbon", "code": "AB2"}
+    led_by = "code" if kind is Kind.DELETION else "url"
     for notice in Notice:
         message = write(kind, "ada@example.com", {**values, "notice": notice.name})
         assert message.subject
-        assert values["url"] in message.text
-        assert values["url"] in message.html
+        assert values[led_by] in message.text
+        assert values[led_by] in message.html
 
 
 # SendGrid

@@ -1,0 +1,1 @@
+"""What an account takes along: an archive of all it has."""

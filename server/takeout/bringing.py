@@ -1,0 +1,179 @@
+"""What every import does, whatever it is of: categories by their names, files, and the tally."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import NamedTuple
+from uuid import UUID, uuid4, uuid5
+
+import asyncpg
+import msgspec
+
+from protocol.errors import ErrorCode, MemoError
+from server.filenames import kept
+from server.takeout.sources import EntryError, Reader, Source
+from server.uploads import Uploads
+from storage.categories import CategoryRows
+from storage.imports import ImportRows
+from storage.memories import MemoryRows
+from storage.uploads import Intake
+from sync.worker import WorkerPool
+
+MAX_SKIPPED = 1000  # that are named
+
+# What says nothing of the entry: the whole is to be tried again.
+_PASSING = (ErrorCode.UNAVAILABLE, ErrorCode.BUSY)
+
+
+class Tally(msgspec.Struct):
+    """What came of an archive. `present` are the memories that were there already; of what was
+    `skipped`, the first have their reason."""
+
+    memories: int = 0
+    present: int = 0
+    files: int = 0
+    versions: int = 0
+    skipped: list[tuple[str, str]] = []
+
+    def skip(self, path: str, reason: str) -> None:
+        """Note that something of the archive is left out."""
+        if len(self.skipped) < MAX_SKIPPED:
+            self.skipped.append((path, reason))
+
+
+class Places(NamedTuple):
+    """Where everything goes."""
+
+    categories: CategoryRows
+    memories: MemoryRows
+    rows: ImportRows
+    uploads: Uploads
+    workers: WorkerPool
+
+
+class NewCategory(NamedTuple):
+    """A category to be made, if there is none of its name."""
+
+    name: str
+    description: str | None = None
+    icon: str | None = None
+    color: str | None = None
+
+
+class BroughtFile(NamedTuple):
+    """A file to be stored: `wanted` is the id it should have, `name` what it is called."""
+
+    path: str
+    wanted: UUID
+    name: str
+    message_id: UUID | None = None
+
+
+class Bringing:
+    """What is brought into one account from one source."""
+
+    def __init__(self, places: Places, account_id: UUID, source: Source, tally: Tally) -> None:
+        self.places = places
+        self.account_id = account_id
+        self.source = source
+        self.reader = Reader(source)
+        self.tally = tally
+        self._categories: dict[str, UUID] | None = None
+
+    async def attempt(self, path: str, work: Awaitable[None]) -> None:
+        """Do one thing; that it cannot be done is noted.
+
+        Raises:
+            MemoError: `unavailable`, `busy`.
+        """
+        try:
+            await work
+        except EntryError as error:
+            self.tally.skip(path, str(error))
+        except MemoError as error:
+            if error.code in _PASSING:
+                raise
+            self.tally.skip(path, f"{error.code.value}: {error.message}")
+        except asyncpg.DataError as error:
+            self.tally.skip(path, f"holds what cannot be stored: {error}")
+
+    def second(self, given: object) -> UUID:
+        """The id that something gets here whose own is taken, or that has none."""
+        return uuid5(self.account_id, str(given))
+
+    async def whole(self, path: str, limit: int) -> bytes:
+        """An entry of at most so many bytes.
+
+        Raises:
+            EntryError: with the reason.
+        """
+        return await asyncio.to_thread(self.reader.whole, path, limit)
+
+    async def category(self, wanted: NewCategory) -> UUID:
+        """The account's category of this name, made if there is none."""
+        if self._categories is None:
+            self._categories = {}
+            for known in await self.places.categories.list(self.account_id):
+                self._categories.setdefault(known.name.casefold(), known.id)
+        name = plain(wanted.name)
+        if name.casefold() not in self._categories:
+            made = await self.places.categories.create(
+                self.account_id,
+                uuid4(),
+                name=name,
+                description=wanted.description and plain(wanted.description),
+                icon=wanted.icon and plain(wanted.icon),
+                color=wanted.color,
+                sort_order=None,
+            )
+            self._categories[name.casefold()] = made.id
+        return self._categories[name.casefold()]
+
+    async def category_of(self, path: str, name: str) -> UUID | None:
+        """The category for what is at `path`; None where one more cannot be made, which is
+        noted."""
+        found: list[UUID] = []
+
+        async def find() -> None:
+            found.append(await self.category(NewCategory(name)))
+
+        await self.attempt(path, find())
+        return found[0] if found else None
+
+    async def file(self, file: BroughtFile, memory_id: UUID | None, *, is_new: bool) -> None:
+        """Store a file, in a memory that is new here or was there already.
+
+        Raises:
+            EntryError, MemoError: with the reason.
+        """
+        # Read through first: what is not as it should be is never stored.
+        uploads, reader = self.places.uploads, self.reader
+        size = await asyncio.to_thread(reader.check, file.path, uploads.max_bytes)
+        refusal = MemoError(ErrorCode.CONFLICT)
+        for file_id in (file.wanted, self.second(file.wanted)):
+            name = kept(file.name)
+            intake = Intake(file_id, name, None, memory_id, file.message_id, expected=size)
+            try:
+                made = await uploads.receive(
+                    self.account_id, intake, _stepwise(reader.chunks(file.path))
+                )
+            except MemoError as error:
+                if error.code not in (ErrorCode.CONFLICT, ErrorCode.GONE):
+                    raise
+                if error.code is ErrorCode.GONE and not is_new:
+                    return  # it was deleted from a memory that is there
+                refusal = error
+                continue
+            if made.memory_id == memory_id:
+                self.tally.files += 1
+            return
+        raise refusal
+
+
+async def _stepwise(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+def plain(text: str) -> str:
+    """The text as PostgreSQL stores it."""
+    return text.replace("\x00", "\ufffd")
