@@ -1,10 +1,8 @@
 """The composition root: builds every part, hands each what it needs, starts and stops them."""
 
 import asyncio
-import signal
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +11,6 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -37,10 +34,8 @@ from server.documents import Documents
 from server.files import Files
 from server.guard import Guard
 from server.health import Health
-from server.http import HTTP
 from server.identity import Identity
 from server.limits import Limiter, Lockout
-from server.listeners import BACKLOG, bind
 from server.mail.post import Post
 from server.mail.transport import Transport, transport
 from server.metrics import HTTPMetrics, Metrics
@@ -53,11 +48,9 @@ from server.providers import providers, site
 from server.proxies import Proxies
 from server.roster import Roster
 from server.sessions import Sessions
-from server.signals import handled
 from server.takeout.exports import Exports
 from server.takeout.imports import Imports
 from server.takeout.parts import Takeout
-from server.terminal import Terminal
 from server.tokens import Tokens, generate_key, read_key
 from server.twofactor import TwoFactor
 from server.vault import Vault
@@ -116,8 +109,6 @@ from sync.worker import WorkerPool
 CONSOLE = Path(__file__).parent / "web" / "dist"
 KEPT_CONNECTIONS = 4  # what a node at rest needs at once
 COMMIT_CONNECTIONS = 5  # the common commit, and those that go alone beside it
-LAST_REQUEST_SECONDS = 0.1  # for a request of who has just connected, when the server stops
-DRAIN_SECONDS = 8  # for connections to finish what is under way then
 
 logger = structlog.get_logger("server")
 
@@ -607,100 +598,3 @@ async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Feature
     if given is not None:
         return Tokens([given], features=features)
     return Tokens(await keys.ensure(generate_key), keys.current, features=features)
-
-
-class Server(uvicorn.Server):
-    """Uvicorn as we run it. It tells when it takes requests, and handles signals itself: uvicorn
-    would raise them again before the parts are stopped."""
-
-    def __init__(self, asgi: ASGIApp, settings: Settings, ready: Callable[[], None]) -> None:
-        config = uvicorn.Config(
-            asgi,
-            http=HTTP,
-            ws=WebSocket,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            backlog=BACKLOG,
-        )
-        super().__init__(config)
-        self._ready = ready
-        self._terminal = Terminal()
-
-    def stop(self) -> None:
-        """Accept nothing more, and return from `serve` once connections have ended."""
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        # Whoever was let in last has a request on its way, and is to get an answer.
-        await asyncio.sleep(LAST_REQUEST_SECONDS)
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        handlers = {
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGHUP: self._hung_up,
-        }
-        with handled(handlers):
-            yield
-
-    def _asked_to_stop(self) -> None:
-        # A second Ctrl-C does not wait for connections.
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-    def _hung_up(self) -> None:
-        # By default it would end the process without a goodbye.
-        if self._terminal.gone:
-            self.stop()
-        else:
-            logger.warning("SIGHUP changes nothing here: it is for the parent of several WORKERS")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        OSError: the address cannot be used.
-    """
-    listener = bind(host, port)
-    try:
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-async def serve(
-    settings: Settings,
-    *,
-    ready: Callable[[int], None] = lambda _: None,
-    listener: socket.socket | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is called with the port once requests are taken.
-
-    Raises:
-        OSError: the address is in use.
-        DatabaseUnavailable, SchemaError, ConfigError: as `App.running`.
-    """
-    listener = listener or listen(settings.host, settings.port)
-    port = listener.getsockname()[1]
-    try:
-        async with App.running(settings) as app:
-            await Server(app.asgi, settings, lambda: ready(port)).serve(sockets=[listener])
-    finally:
-        listener.close()

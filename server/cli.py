@@ -20,7 +20,7 @@ import uvloop
 
 from protocol.accounts import Register, User
 from protocol.errors import MemoError
-from server import app, backups, demo, doctor, logs, supervisor, worker
+from server import backups, demo, doctor, logs, serving, supervisor, worker
 from server.auth import Auth
 from server.config import ConfigError, Settings
 from server.database import opened
@@ -175,7 +175,7 @@ async def _serve(settings: Settings, _: argparse.Namespace) -> int:
         print(banner(settings, port), flush=True)
 
     if settings.workers == 1:
-        await app.serve(settings, listener=_listening(settings, app.listen), ready=ready)
+        await serving.serve(settings, listener=_listening(settings, serving.listen), ready=ready)
         return 0
     with _listening(settings, partial(Listeners, count=settings.workers)) as listeners:
         await supervisor.serve(settings, os.environ, listeners, ready=ready)
@@ -387,19 +387,19 @@ async def _demo(settings: Settings, _: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _served_for_a_moment(settings: Settings) -> AsyncIterator[str]:
     """The address of a server of our own, on a free port of this machine."""
-    listener = app.listen("127.0.0.1", 0)
+    listener = serving.listen("127.0.0.1", 0)
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(app.serve(settings, listener=listener, ready=port.set_result))
+    task = asyncio.create_task(serving.serve(settings, listener=listener, ready=port.set_result))
     try:
-        await asyncio.wait((serving, port), timeout=60, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
+        await asyncio.wait((task, port), timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
         if not port.done():
             raise CommandError("the server was not ready within 60 s")
         yield f"http://127.0.0.1:{port.result()}"
     finally:
-        if port.done() and not serving.done():
+        if port.done() and not task.done():
             signal.raise_signal(signal.SIGTERM)  # which it takes as it would an operator's
         else:
-            serving.cancel()
-        await asyncio.wait([serving])
+            task.cancel()
+        await asyncio.wait([task])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpx
 
 from protocol.errors import MemoError
-from server import app
+from server import app, serving
 from server.config import ConfigError, Settings
 from server.database import opened
 from server.mail.transport import reachable
@@ -67,7 +67,7 @@ def _data_directory(directory: Path) -> Finding:
 async def _port(settings: Settings) -> Finding:
     subject = f"PORT {settings.port}"
     try:
-        app.listen(settings.host, settings.port).close()
+        serving.listen(settings.host, settings.port).close()
     except socket.gaierror:
         return Finding(subject, False, f"HOST {settings.host} is no address that is known")
     except OSError as error:

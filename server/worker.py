@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import structlog
 
-from server.app import App, Server
+from server.app import App
 from server.config import Settings
 from server.exposition import GatheredMetrics
+from server.serving import Server
 
 READY = b"ready"  # what a worker says when it takes requests; else it says why it cannot
 

@@ -14,9 +14,10 @@ import httpx
 import uvicorn
 
 from protocol.limits import Limit
-from server.app import App, listen
+from server.app import App
 from server.config import Settings
 from server.http import HTTP
+from server.serving import listen
 from server.websocket import WebSocket
 
 # A test makes more accounts and calls than people at one address do.

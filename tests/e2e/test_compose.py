@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from server.app import DRAIN_SECONDS
 from server.config import Settings
+from server.serving import DRAIN_SECONDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text()

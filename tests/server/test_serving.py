@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.app import Server, listen
 from server.config import Settings
+from server.serving import Server, listen
 
 
 async def test_who_was_let_in_last_gets_an_answer() -> None:
