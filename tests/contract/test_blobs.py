@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -115,7 +116,7 @@ async def test_a_database_and_its_store_know_each_other(
         await other.claim(pool)
     assert "\n" not in str(refusal.value)
     # As it says: who has lost the files goes on without.
-    [name] = [word for word in str(refusal.value).split() if word.count("-") == 4]
+    [name] = re.findall(r"\bwrite (\S+) into", str(refusal.value))
     await other.put("store", f"{name}\n".encode())
     await other.claim(pool)
     # A restored database takes the store that it finds.

@@ -36,7 +36,13 @@ async def nodes(address: str, redis: RedisServer) -> AsyncIterator[list[LocalSer
     with fresh_directory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr("server.roster.SESSIONS_SECONDS", 600.0)
         nodes = [
-            LocalServer(directory / name, address, REDIS_URL=redis.url, FEATURES="tiers")
+            LocalServer(
+                directory / name,
+                address,
+                REDIS_URL=redis.url,
+                BLOB_URL=f"file://{directory}/blobs",
+                FEATURES="tiers",
+            )
             for name in "AB"
         ]
         for node in nodes:

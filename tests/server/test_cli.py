@@ -222,8 +222,8 @@ def test_doctor_says_what_to_do_about_each_problem(data_directory: Path) -> None
             "doctor",
             DATA_DIR=data_directory / "file" / "data",
             PORT=taken.getsockname()[1],
-            DATABASE_URL="postgresql://me:secret@127.0.0.1:1/memo",
-            REDIS_URL="redis://me:secret@127.0.0.1:1",
+            DATABASE_URL="postgresql://me:hunter2@127.0.0.1:1/memo",
+            REDIS_URL="redis://me:hunter2@127.0.0.1:1",
             JWT_PRIVATE_KEY="/nowhere",
         )
     assert result.returncode == 1
@@ -237,7 +237,7 @@ def test_doctor_says_what_to_do_about_each_problem(data_directory: Path) -> None
     assert "cannot be reached" in problems[2]
     assert "correct REDIS_URL" in problems[3]
     assert "JWT_PRIVATE_KEY" in problems[4]
-    assert "secret" not in result.stdout
+    assert "hunter2" not in result.stdout
 
 
 async def test_the_demo_is_made_once_with_or_without_a_server(
