@@ -155,7 +155,7 @@ class _Meter:
         until = time.perf_counter() + SECONDS
 
         async def repeat() -> None:
-            while (started := time.perf_counter()) < until:
+            while (started := time.perf_counter()) < until or not taken:
                 await call()
                 taken.append(time.perf_counter() - started)
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from protocol.schema.asyncapi import asyncapi
 from protocol.schema.blocks import Section, Table
 from protocol.schema.examples import example, frame_example
 from protocol.schema.handbook import handbook
-from protocol.schema.markdown import markdown
+from protocol.schema.markdown import markdown as written_markdown
 from protocol.schema.openapi import openapi
 from protocol.schema.shapes import Struct, frame_bodies, frame_shapes, label, structs
 from protocol.schema.typescript import name as typescript_name
-from protocol.schema.typescript import types
+from protocol.schema.typescript import types as written_types
+
+# Each is written once: the tests read it hundreds of times.
+markdown = cache(written_markdown)
+types = cache(written_types)
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "protocol" / "javascript"
