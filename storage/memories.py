@@ -15,7 +15,7 @@ from protocol.records import Pagination, timestamp
 from storage import outage
 from storage.listing import list_page
 from storage.messages import UNREAD, MessageRows, write_messages
-from storage.postgres import Connection
+from storage.postgres import Connection, past_deadlocks
 from storage.texts import CREATE_WORDS, WRITE_WORDS
 from storage.trash import TRASH_SECONDS, TrashRows
 
@@ -271,11 +271,15 @@ class MemoryRows:
             MemoError: `not_found` when the category is not the account's.
         """
         [(column, value)] = marks.items()
-        async with self._pool.acquire() as connection, connection.transaction():
-            await self._check_category(connection, account_id, marks.get("category_id"))
-            rows = await connection.fetch(
-                _MARK_EACH.format(column=column), account_id, memory_ids, value
-            )
+
+        async def mark() -> list[asyncpg.Record]:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._check_category(connection, account_id, marks.get("category_id"))
+                return await connection.fetch(
+                    _MARK_EACH.format(column=column), account_id, memory_ids, value
+                )
+
+        rows = await past_deadlocks(mark)
         deleted = {row["memory_id"]: row["deleted_at"] is not None for row in rows}
 
         def refusal(memory_id: UUID) -> MemoError | None:

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,7 +16,9 @@ import structlog
 log = structlog.get_logger(__name__)
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+T = TypeVar("T")
 
+DEADLOCK_TRIES = 5
 # One number that every process of this program agrees on: who holds it migrates.
 _MIGRATION_LOCK = 0x6D656D6F
 # The server asks a peer that is silent, and lets go of one that has vanished, with its locks, after
@@ -35,6 +37,21 @@ SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off
 """
 _LONG_NUMBER = re.compile(rb"\d{19}")  # which may be past 64 bits
 _MIGRATION_FILE = re.compile(r"\d{4}_\w+\.sql")
+
+
+async def past_deadlocks(transaction: Callable[[], Awaitable[T]]) -> T:
+    """What a transaction answers that can be made again. Triggers write rows of lists behind many
+    others: where two of these meet crosswise, PostgreSQL ends one of them.
+
+    Raises:
+        asyncpg.DeadlockDetectedError: it was ended again and again.
+    """
+    for _ in range(DEADLOCK_TRIES - 1):
+        try:
+            return await transaction()
+        except asyncpg.DeadlockDetectedError:
+            continue
+    return await transaction()
 
 
 class DatabaseUnavailable(Exception):

@@ -7,6 +7,7 @@ feed keeps those.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ import asyncpg
 from protocol.errors import ErrorCode, MemoError
 from protocol.trash import Fate
 from storage import outage
-from storage.postgres import Connection
+from storage.postgres import Connection, past_deadlocks
 
 TRASH_SECONDS = 30 * 86400.0
 PURGE_BATCH = 20  # memories that are purged in one transaction
@@ -124,8 +125,7 @@ class TrashRows:
         done: dict[UUID, Fate] = {}
         for start in range(0, len(ids), PURGE_BATCH):
             batch = ids[start : start + PURGE_BATCH]
-            async with self._pool.acquire() as connection, connection.transaction():
-                done |= await _remove(connection, _LOCK_OWN, batch, account_id)
+            done |= await past_deadlocks(partial(self._purge, account_id, batch))
         rest = await self._standing(account_id, ids, done)
 
         def fate(memory_id: UUID) -> Fate:
@@ -142,6 +142,10 @@ class TrashRows:
             return Fate(memory_id, _refusal(standing, "only the owner may purge a memory"))
 
         return [done.get(each) or fate(each) for each in ids]
+
+    async def _purge(self, account_id: UUID, batch: Sequence[UUID]) -> dict[UUID, Fate]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await _remove(connection, _LOCK_OWN, batch, account_id)
 
     async def expired(self, older_than_seconds: float, limit: int) -> Sequence[UUID]:
         """Memories that were deleted so long ago, the oldest first."""
@@ -162,7 +166,7 @@ class TrashRows:
     async def _mark(
         self, statement: str, account_id: UUID, ids: Sequence[UUID]
     ) -> dict[UUID, Fate]:
-        rows = await self._pool.fetch(statement, account_id, ids)
+        rows = await past_deadlocks(lambda: self._pool.fetch(statement, account_id, ids))
         return {
             row["id"]: Fate(
                 row["id"],
