@@ -52,7 +52,8 @@ class LocalCounters:
                 self._sweep(now)
         number = max(0, number + amount)
         self._windows[key] = number, ends
-        return Count(number, ends - now)
+        # now + seconds - now may be a hair more than seconds.
+        return Count(number, min(ends - now, seconds))
 
     async def add(self, key: str, seconds: int, amount: int = 1) -> Count:
         """`count`, for who has to wait for it elsewhere."""
@@ -118,7 +119,7 @@ class SharedCounters:
                 self._lost(error)
             else:
                 self._found()
-                return Count(max(0, number), max(0.0, ends - time.time()))
+                return Count(max(0, number), min(max(0.0, ends - time.time()), seconds))
         return self._local.count(key, seconds, amount)
 
     def _lost(self, error: Exception) -> None:
