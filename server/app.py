@@ -22,39 +22,40 @@ from protocol import operations
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import Provider
 from protocol.operations import OPERATIONS
-from server import console, filing, limits, links, reference, rest, security
+from server import console, limits, links, reference, rest, security
 from server.admin import Admin
 from server.auth import Auth, normalize_email
 from server.config import Features, Settings
 from server.connection import Connection, ConnectionCall, Lobby
 from server.database import address, pooled
-from server.deletion import Confirmation, Deletion
 from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
-from server.files import Files
-from server.guard import Guard
+from server.files import parts as filing
+from server.files.operations import Files
 from server.health import Health
-from server.identity import Identity
+from server.identity.calls import Identity
+from server.identity.deletion import Confirmation, Deletion
+from server.identity.guard import Guard
+from server.identity.oauth import OAuth
+from server.identity.openid import OpenIdProvider
+from server.identity.profile import Profile
+from server.identity.providers import providers, site
+from server.identity.sessions import Sessions
+from server.identity.twofactor import TwoFactor
+from server.identity.vault import Vault
+from server.identity.verification import Verification
 from server.limits import Limiter, Lockout
 from server.mail.post import Post
 from server.mail.transport import Transport, transport
 from server.metrics import HTTPMetrics, Metrics
-from server.oauth import OAuth
 from server.observer import MetricsObserver
-from server.openid import OpenIdProvider
 from server.passwords import Passwords
-from server.profile import Profile
-from server.providers import providers, site
 from server.proxies import Proxies
 from server.roster import Roster
-from server.sessions import Sessions
 from server.takeout.exports import Exports
 from server.takeout.imports import Imports
 from server.takeout.parts import Takeout
 from server.tokens import Tokens, generate_key, read_key
-from server.twofactor import TwoFactor
-from server.vault import Vault
-from server.verification import Verification
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows

@@ -20,13 +20,14 @@ import uvloop
 
 from protocol.accounts import Register, User
 from protocol.errors import MemoError
-from server import backups, demo, doctor, logs, serving, supervisor, worker
+from server import backups, demo, doctor, logs, serving
 from server.auth import Auth
 from server.config import ConfigError, Settings
 from server.database import opened
-from server.listeners import Listeners
 from server.passwords import Passwords
-from server.supervisor import WorkersFailed
+from server.processes import supervisor, worker
+from server.processes.listeners import Listeners
+from server.processes.supervisor import WorkersFailed
 from server.takeout import command as takeout
 from server.tokens import DOCUMENT_SECONDS, Tokens, generate_key
 from storage.accounts import Accounts

@@ -15,8 +15,8 @@ from protocol.errors import MemoError
 from server import app, serving
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.identity.providers import providers
 from server.mail.transport import reachable
-from server.providers import providers
 from server.tokens import read_key
 from storage.keys import SigningKeys
 from storage.postgres import DatabaseUnavailable, SchemaError, pending_migrations

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from server.app import App
 from server.config import Settings
 from server.http import HTTP
-from server.listeners import BACKLOG, bind
-from server.signals import handled
-from server.terminal import Terminal
+from server.processes.listeners import BACKLOG, bind
+from server.processes.signals import handled
+from server.processes.terminal import Terminal
 from server.websocket import WebSocket
 
 LAST_REQUEST_SECONDS = 0.1  # for a request of who has just connected, when the server stops

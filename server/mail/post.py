@@ -10,12 +10,12 @@ import msgspec
 import structlog
 
 from protocol.errors import MemoError
+from server.identity.vault import Vault, VaultError
 from server.mail import texts
 from server.mail.message import Message
 from server.mail.texts import Kind, Notice
 from server.mail.transport import SEND_SECONDS, Transport, Undelivered
 from server.metrics import Metrics
-from server.vault import Vault, VaultError
 from storage import outage
 from storage.mail import Outgoing, OutgoingMail
 from storage.verification import MAX_LINKS, EmailTokens, Purpose

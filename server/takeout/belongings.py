@@ -15,7 +15,7 @@ from protocol.memories import Memory
 from protocol.messages import Message
 from protocol.records import timestamp
 from protocol.sharing import Member
-from server.filenames import cleaned
+from server.files.names import cleaned
 from server.takeout.markdown import slug, written
 from server.takeout.packing import Packer, as_json
 from storage.accounts import Accounts

@@ -9,9 +9,9 @@ import asyncpg
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
-from server.filenames import kept
+from server.files.names import kept
+from server.files.uploads import Uploads
 from server.takeout.sources import EntryError, Reader, Source
-from server.uploads import Uploads
 from storage.categories import CategoryRows
 from storage.imports import ImportRows
 from storage.memories import MemoryRows

@@ -12,15 +12,15 @@ from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.files.processing import Processing
+from server.files.uploads import Uploads
 from server.metrics import Metrics
-from server.processing import Processing
 from server.takeout.arrival import bring
 from server.takeout.belongings import Belongings, Shelves
 from server.takeout.bringing import Places, Tally
 from server.takeout.packing import Packer
 from server.takeout.parts import shelves
 from server.takeout.sources import ArchiveError, DirectorySource, ZipSource
-from server.uploads import Uploads
 from storage.accounts import Accounts
 from storage.archive import BackupError
 from storage.blobs import Blobs, BlobStoreError

@@ -12,9 +12,9 @@ from protocol.exports import Export, ExportList, StartedExport, StartExport
 from protocol.records import Empty, timestamp
 from server.auth import Auth
 from server.dispatch import Call
-from server.downloads import HARMLESS, Sending
-from server.filelinks import Links
-from server.filenames import disposition
+from server.files.downloads import HARMLESS, Sending
+from server.files.links import Links
+from server.files.names import disposition
 from server.rest import path_id, route, signed_in
 from server.takeout.exporting import Exporting
 from storage.exports import ExportRow, ExportRows

@@ -9,7 +9,7 @@ import structlog
 from starlette.routing import Route
 
 from server.auth import Auth
-from server.filing import Filing
+from server.files.parts import Filing
 from server.metrics import Metrics
 from server.takeout.belongings import Belongings, Shelves
 from server.takeout.bringing import Places

@@ -41,15 +41,14 @@ async def test_a_share_of_the_messages_is_lost_and_the_rest_comes_in_order(
 
 async def test_a_redis_that_is_away_is_away_behind_the_relay_too() -> None:
     server = RedisServer()
-    async with LossyRedis(server.port, Random(7)) as relay:
-        async with redis_client(relay.url) as client:
-            with pytest.raises(redis_errors):
-                await client.ping()
-            server.start()
-            assert await client.ping()
-            server.kill()
-            with pytest.raises(redis_errors):
-                await client.ping()
+    async with LossyRedis(server.port, Random(7)) as relay, redis_client(relay.url) as client:
+        with pytest.raises(redis_errors):
+            await client.ping()
+        server.start()
+        assert await client.ping()
+        server.kill()
+        with pytest.raises(redis_errors):
+            await client.ping()
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,16 @@ from argon2 import PasswordHasher
 from protocol.accounts import User
 from protocol.operations import Permission
 from server.auth import Auth
-from server.guard import Guard
+from server.identity.guard import Guard
+from server.identity.twofactor import TwoFactor
+from server.identity.vault import Vault
+from server.identity.verification import Verification
 from server.mail.message import Link, Message
 from server.mail.post import Post
 from server.mail.transport import Undelivered
 from server.metrics import Metrics
 from server.passwords import Passwords
 from server.tokens import Principal, Tokens, generate_key
-from server.twofactor import TwoFactor
-from server.vault import Vault
-from server.verification import Verification
 from storage.accounts import Accounts
 from storage.guesses import Guesses
 from storage.identities import Identities

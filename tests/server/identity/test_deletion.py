@@ -9,7 +9,7 @@ import pyotp
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
-from server.deletion import Confirmation
+from server.identity.deletion import Confirmation
 from server.mail.message import Message
 from server.mail.post import CODE_LENGTH
 from storage.guesses import MAX_GUESSES

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from protocol.errors import ErrorCode, MemoError
 from server.config import Settings
+from server.identity.vault import Vault
 from server.mail import post as post_module
 from server.mail.message import Link, Message, one_line
 from server.mail.post import MAX_ATTEMPTS, Post
@@ -32,7 +33,6 @@ from server.mail.transport import (
     transport,
 )
 from server.metrics import Metrics
-from server.vault import Vault
 from storage.mail import OutgoingMail
 from tests.mailroom import mailroom
 from tests.server.identity.doorway import URL, Doorway, link

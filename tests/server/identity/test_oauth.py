@@ -22,9 +22,9 @@ from protocol.identity import (
     StartedOAuth,
 )
 from server.config import ConfigError, Settings
+from server.identity.oauth import OAuth, Site
+from server.identity.providers import providers, site
 from server.mail.texts import Notice
-from server.oauth import OAuth, Site
-from server.providers import providers, site
 from storage.identities import Attempts
 from tests.server.identity.doorway import PASSWORD, URL, Doorway
 from tests.server.identity.issuer import (

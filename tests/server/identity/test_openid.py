@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from protocol.errors import ErrorCode, MemoError
-from server.openid import STALE, STALE_IF_UNKNOWN, Client, OpenIdProvider, Profile
+from server.identity.openid import STALE, STALE_IF_UNKNOWN, Client, OpenIdProvider, Profile
 from tests.server.identity.issuer import CLIENT_ID, CLIENT_SECRET, FIRST_KEY, Issuer, client_of
 
 BACK = "https://app.example.com/signed-in"

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from server.vault import Vault, VaultError
+from server.identity.vault import Vault, VaultError
 
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 

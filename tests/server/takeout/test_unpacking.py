@@ -14,13 +14,13 @@ import pytest
 from pycrdt import Array, Doc, Map, Text
 
 from protocol.log import NOBODY, Author
+from server.files.processing import Processing
+from server.files.uploads import Uploads
 from server.metrics import Metrics
-from server.processing import Processing
 from server.takeout import sources, unpacking
 from server.takeout.arrival import bring as bring_in
 from server.takeout.bringing import Places, Tally
 from server.takeout.sources import ArchiveError, DirectorySource, ZipSource
-from server.uploads import Uploads
 from storage.blobs import Blobs
 from storage.categories import CategoryRows
 from storage.files import FileRows

@@ -20,10 +20,10 @@ from protocol import rest
 from protocol.errors import ErrorCode, MemoError
 from protocol.files import File, UploadForm
 from server.auth import Auth
-from server.bodies import chunks
-from server.filenames import NAMELESS, kept
+from server.files.bodies import chunks
+from server.files.names import NAMELESS, kept
+from server.files.uploads import Checksum, ChecksumMismatchError, HeldError, Uploads, expiry
 from server.rest import error_response, invalid_request, path_id, signed_in
-from server.uploads import Checksum, ChecksumMismatchError, HeldError, Uploads, expiry
 from storage import outage
 from storage.uploads import Intake, Upload
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from protocol.errors import MemoError
+from server.files.processing import Processing
+from server.files.uploads import Uploads
 from server.metrics import Metrics
-from server.processing import Processing
-from server.uploads import Uploads
 from storage import outage
 from storage.blobs import Blobs
 from storage.uploads import UploadRows

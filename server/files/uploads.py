@@ -14,11 +14,11 @@ import structlog
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.files import File
-from server.filenames import cleaned
-from server.filetypes import HEAD_BYTES, is_image, sniff
+from server.files.names import cleaned
+from server.files.processing import Processing
+from server.files.types import HEAD_BYTES, is_image, sniff
+from server.files.writing import Writing
 from server.metrics import Metrics
-from server.processing import Processing
-from server.writing import Writing
 from storage import outage
 from storage.blobs import Blobs
 from storage.uploads import Findings, Intake, Upload, UploadRows

@@ -15,10 +15,10 @@ import structlog
 
 from server.config import ConfigError, Settings
 from server.database import address, pooled
-from server.listeners import Listeners
-from server.process import NotReady, Process
-from server.signals import handled
-from server.terminal import Terminal
+from server.processes.listeners import Listeners
+from server.processes.process import NotReady, Process
+from server.processes.signals import handled
+from server.processes.terminal import Terminal
 from storage.claim import Claim
 from storage.postgres import migrate
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from server.listeners import Listeners
+from server.processes.listeners import Listeners
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux spreads connections")
 

@@ -1,7 +1,7 @@
 """One of several processes behind a port: a node that a supervisor starts and watches.
 
-`python -m server worker` is for `server/supervisor.py` alone, which hands over what is needed as
-open descriptors.
+`python -m server worker` is for `server/processes/supervisor.py` alone, which hands over what is
+needed as open descriptors.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import structlog
 
 from server.app import App
 from server.config import Settings
-from server.exposition import GatheredMetrics
+from server.processes.exposition import GatheredMetrics
 from server.serving import Server
 
 READY = b"ready"  # what a worker says when it takes requests; else it says why it cannot

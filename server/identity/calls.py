@@ -13,13 +13,13 @@ from protocol.identity import Provider
 from protocol.records import Empty
 from protocol.rest import Endpoint
 from server.connection import ConnectionCall
-from server.guard import Guard
+from server.identity.guard import Guard
+from server.identity.oauth import OAuth
+from server.identity.twofactor import TwoFactor
+from server.identity.verification import Verification
 from server.mail.post import Post
 from server.mail.texts import Notice
-from server.oauth import OAuth
 from server.rest import read_body, read_json, route, write_json
-from server.twofactor import TwoFactor
-from server.verification import Verification
 from storage.accounts import Accounts
 from storage.identities import Identities
 from storage.verification import EmailTokens

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.devices import device_name
+from server.identity.devices import device_name
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 

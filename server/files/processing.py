@@ -7,8 +7,8 @@ import structlog
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.records import Json
+from server.files.pictures import MAX_BYTES, Picture, look
 from server.metrics import Metrics
-from server.pictures import MAX_BYTES, Picture, look
 from storage import outage
 from storage.blobs import Blob, Blobs
 from storage.files import FileRows

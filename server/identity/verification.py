@@ -7,7 +7,7 @@ from uuid import UUID
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from server.auth import normalize_email
-from server.guard import Guard
+from server.identity.guard import Guard
 from server.mail.post import Post, digest
 from server.mail.texts import Notice
 from server.passwords import Passwords, weakness

@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from protocol.errors import ErrorCode, MemoError
-from server.bodies import chunks
+from server.files.bodies import chunks
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

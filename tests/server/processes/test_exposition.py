@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.exposition import merged
+from server.processes.exposition import merged
 
 AWKWARD = 'a "quoted" {brace}, a \\ and a\nnewline with a\u2028separator'
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from server.pictures import MAX_PIXELS, Picture, look
+from server.files.pictures import MAX_PIXELS, Picture, look
 from sync.worker import WorkerPool
 
 

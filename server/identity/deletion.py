@@ -9,9 +9,9 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.identity import DeleteAccount
 from protocol.records import Empty
 from server.connection import ConnectionCall
-from server.guard import Guard
+from server.identity.guard import Guard
+from server.identity.twofactor import TwoFactor
 from server.mail.post import Post, code_digest
-from server.twofactor import TwoFactor
 from storage.accounts import Accounts
 from storage.departures import Departed, Departures
 from storage.guesses import Guesses

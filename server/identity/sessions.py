@@ -11,8 +11,8 @@ from protocol.records import Empty, timestamp, timestamp_of
 from protocol.sessions import DeviceSession, EndSessions, SessionList
 from server.auth import Auth
 from server.connection import ConnectionCall
-from server.devices import device_name
 from server.dispatch import Call
+from server.identity.devices import device_name
 from storage.sessions import SessionRow, SessionRows
 
 

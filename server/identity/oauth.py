@@ -21,10 +21,10 @@ from protocol.accounts import SignedIn
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import FinishOAuth, LinkIdentity, OAuthSignedIn, Provider, StartedOAuth
 from server.auth import Auth, normalize_email
+from server.identity.openid import OpenIdProvider
+from server.identity.twofactor import TwoFactor
 from server.mail.post import Post
 from server.mail.texts import Notice
-from server.openid import OpenIdProvider
-from server.twofactor import TwoFactor
 from storage.accounts import Accounts
 from storage.identities import Attempt, Attempts, Claimed, Identities
 

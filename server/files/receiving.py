@@ -12,10 +12,10 @@ from protocol import rest
 from protocol.errors import ErrorCode, MemoError
 from protocol.files import OneFile, UploadForm
 from server.auth import Auth
-from server.filenames import kept
-from server.forms import Form
+from server.files.forms import Form
+from server.files.names import kept
+from server.files.uploads import Uploads
 from server.rest import invalid_request, route, signed_in, write_json
-from server.uploads import Uploads
 from storage.uploads import Intake
 
 _FIELDS = frozenset({"id", "memoryId", "messageId"})

@@ -10,16 +10,16 @@ from starlette.routing import Route
 
 from server.auth import Auth
 from server.config import ConfigError, Settings
-from server.downloads import Downloads, Sending
-from server.filelinks import Links
-from server.files import Files
+from server.files.downloads import Downloads, Sending
+from server.files.links import Links
+from server.files.operations import Files
+from server.files.processing import Processing
+from server.files.receiving import Receiving
+from server.files.sweep import Sweep
+from server.files.tus import Tus
+from server.files.uploads import Uploads
 from server.metrics import Metrics
-from server.processing import Processing
-from server.receiving import Receiving
-from server.sweep import Sweep
 from server.tokens import Tokens
-from server.tus import Tus
-from server.uploads import Uploads
 from storage.blobs import Blobs, BlobStoreError
 from storage.files import FileRows
 from storage.uploads import UploadRows

@@ -15,11 +15,11 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.feed import Change
 from protocol.files import File
 from protocol.log import Author
+from server.files.processing import Processing
+from server.files.sweep import Sweep
+from server.files.uploads import Uploads
+from server.files.writing import Writing
 from server.metrics import Metrics
-from server.processing import Processing
-from server.sweep import Sweep
-from server.uploads import Uploads
-from server.writing import Writing
 from storage.blobs import PART_BYTES, Blobs
 from storage.feed import Feed
 from storage.files import FileRows

@@ -11,8 +11,8 @@ from joserfc.jwk import ECKey
 
 from protocol.identity import Provider
 from server.config import ConfigError, Settings
-from server.oauth import Site
-from server.openid import Client, OpenIdProvider
+from server.identity.oauth import Site
+from server.identity.openid import Client, OpenIdProvider
 
 APPLE_SECRET_SECONDS = 300
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.filenames import cleaned, disposition, kept
-from server.filetypes import is_image, is_shown, sniff
-from server.ranges import Range, UnsatisfiableError, asked_for, unchanged
+from server.files.names import cleaned, disposition, kept
+from server.files.ranges import Range, UnsatisfiableError, asked_for, unchanged
+from server.files.types import is_image, is_shown, sniff
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from protocol.files import (
     UpdateFile,
 )
 from protocol.records import Empty, timestamp_of
-from server.filelinks import Links
-from server.filenames import cleaned
+from server.files.links import Links
+from server.files.names import cleaned
 from storage.files import FileRows
 from sync.feed import Notices
 from sync.interfaces import Caller

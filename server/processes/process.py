@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from server.exposition import SUFFIX
-from server.worker import READY, Seat
+from server.processes.exposition import SUFFIX
+from server.processes.worker import READY, Seat
 
 READY_SECONDS = 90.0  # to be ready, with ten that a database is waited for
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.process import NotReady, Process
-from server.worker import READY
+from server.processes.process import NotReady, Process
+from server.processes.worker import READY
 
 
 async def test_one_whose_metrics_cannot_be_found_is_not_ready_and_does_not_stay(

@@ -12,7 +12,7 @@ import pyotp
 import structlog
 
 from protocol.errors import ErrorCode, MemoError
-from server.vault import Vault, VaultError
+from server.identity.vault import Vault, VaultError
 from storage.guesses import Guesses
 from storage.twofactor import SecondFactors
 

@@ -12,12 +12,12 @@ from starlette.types import Send
 from protocol import rest
 from protocol.errors import ErrorCode, MemoError
 from server.auth import Auth
-from server.filelinks import Links, Variant
-from server.filenames import disposition
-from server.filetypes import is_shown
+from server.files.links import Links, Variant
+from server.files.names import disposition
+from server.files.pictures import MEDIA_TYPE
+from server.files.ranges import Range, UnsatisfiableError, asked_for, unchanged
+from server.files.types import is_shown
 from server.metrics import Metrics
-from server.pictures import MEDIA_TYPE
-from server.ranges import Range, UnsatisfiableError, asked_for, unchanged
 from server.rest import error_response, path_id, route, signed_in
 from storage.blobs import Blob, Blobs
 from storage.files import FileRows
