@@ -17,13 +17,14 @@ from tests.redisserver import RedisServer
 from tests.serving import ServerProcess
 
 # A copy of the template by files is the quicker one as long as no checkpoint has to reach a disk.
+IN_MEMORY_BYTES = 4 << 30  # much more than the databases of all test processes ever take
 TEST_SETTINGS = {"fsync": "off", "max_connections": "100", "log_min_messages": "fatal"}
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a PostgreSQL whose database `memo` is migrated and used by nobody."""
-    with fresh_directory() as directory:
+    with fresh_directory(in_memory()) as directory:
         server = EmbeddedPostgres(directory, settings=TEST_SETTINGS)
         server.start()
         try:
@@ -88,11 +89,20 @@ def data_directory() -> Iterator[Path]:
         yield directory
 
 
+def in_memory() -> Path | None:
+    """Where files lie in memory, if that is so here and there is plenty of it."""
+    place = Path("/dev/shm")
+    try:
+        return place if shutil.disk_usage(place).free >= IN_MEMORY_BYTES else None
+    except OSError:
+        return None
+
+
 @contextmanager
-def fresh_directory() -> Iterator[Path]:
+def fresh_directory(parent: Path | None = None) -> Iterator[Path]:
     # Not pytest's `tmp_path`: each run makes its parent private again, and where tests are run
     # by root, PostgreSQL, which is not, has to pass through.
-    directory = Path(tempfile.mkdtemp(prefix="memo-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="memo-test-", dir=parent))
     directory.chmod(0o755)
     try:
         yield directory

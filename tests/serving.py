@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +17,7 @@ from server.config import Settings
 from server.http import HTTP
 from server.serving import listen
 from server.websocket import WebSocket
+from tests import launching
 
 # A test makes more accounts and calls than people at one address do.
 UNLIMITED = {f"RATE_LIMIT_{limit.name}": "off" for limit in Limit}
@@ -35,7 +34,7 @@ class ServerProcess:
     def __init__(self, directory: Path, database: str | None = None, **environ: str) -> None:
         self.port = free_port()
         self.log = directory / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: launching.Launched | None = None
         self._environ = {
             **os.environ,
             "PORT": str(self.port),
@@ -62,12 +61,8 @@ class ServerProcess:
     def start(self) -> None:
         """Start, and return when it takes requests."""
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "server", "serve"],
-                env=self._environ,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            self._process = launching.start(
+                ["serve"], env=self._environ, output=output, session=True
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

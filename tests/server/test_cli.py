@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 import pytest
+
+from tests import launching
 
 EMAIL = "ann@example.com"
 NAMES = ("--first-name", "Ann", "--last-name", "Lee")
@@ -26,34 +27,21 @@ def environment(**variables: object) -> Mapping[str, str]:
 
 
 def memo(*arguments: str, text: str = "", **variables: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "server", *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        env=environment(**variables),
-        timeout=60,
-        check=False,
-    )
+    return launching.run(arguments, text=text, env=environment(**variables))
 
 
 class Served(NamedTuple):
     """A running `memo serve`: what it said when it was ready, and the address in that."""
 
-    process: subprocess.Popen[str]
+    process: launching.Launched
     banner: str
     url: str
 
 
 @contextmanager
 def serving(**variables: object) -> Iterator[Served]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "server"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(PORT=0, LOG_LEVEL="warning", **variables),
-    ) as process:
+    env = environment(PORT=0, LOG_LEVEL="warning", **variables)
+    with launching.start(env=env) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None

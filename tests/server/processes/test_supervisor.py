@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest_asyncio
 
 from server.tokens import generate_key
 from server.websocket import CLOSE_SECONDS
+from tests import launching
 from tests.conftest import fresh_database, fresh_directory
 from tests.redisserver import RedisServer
 from tests.workers import WorkersProcess, until
@@ -43,14 +42,8 @@ async def shared(postgres: str, redis: RedisServer) -> AsyncIterator[WorkersProc
 
 def complaint(code: int, **variables: str) -> str:
     """The one line of a server that gives up, beside what it logs."""
-    result = subprocess.run(
-        [sys.executable, "-m", "server", "serve"],
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"], "LOG_FORMAT": "json", "WORKERS": "2", **variables},
-        timeout=90,
-        check=False,
-    )
+    env = {"PATH": os.environ["PATH"], "LOG_FORMAT": "json", "WORKERS": "2", **variables}
+    result = launching.run(["serve"], env=env, timeout=90)
     assert result.returncode == code, result.stderr
     assert result.stdout == ""
     [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
