@@ -5,12 +5,16 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import certifi
 import pytest
+from argon2 import PasswordHasher
 
+from server import passwords
 from storage.embedded import EmbeddedPostgres
 from storage.postgres import connect, migrate
 from tests.redisserver import RedisServer
@@ -18,7 +22,21 @@ from tests.serving import ServerProcess
 
 # A copy of the template by files is the quicker one as long as no checkpoint has to reach a disk.
 IN_MEMORY_BYTES = 4 << 30  # much more than the databases of all test processes ever take
+_END_OF_ONE = "-----END CERTIFICATE-----\n"
 TEST_SETTINGS = {"fsync": "off", "max_connections": "100", "log_min_messages": "fatal"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_to_be_safe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What costs a tenth of a second on purpose, or for each of the world's authorities, costs
+    next to nothing in this process: hashes of passwords, and HTTP clients."""
+    authorities = Path(certifi.where()).read_text()
+    one = tmp_path_factory.mktemp("authorities") / "one.pem"
+    one.write_text(authorities[: authorities.index(_END_OF_ONE) + len(_END_OF_ONE)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(one))
+        patch.setattr(passwords, "PasswordHasher", partial(PasswordHasher, 1, 8))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ each would spend on imports, and are processes like any other from then on.
 `start` and `run` are to `python -m server` what `Popen` and `run` of the standard library are.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -136,16 +137,22 @@ def run(
 
 @cache
 def _launcher() -> socket.socket:
-    """The way to the process that forks, which ends with this one."""
+    """The way to the process that forks."""
     ours, theirs = socket.socketpair()
     with theirs:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.launching", str(theirs.fileno())],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # the terminal's Ctrl-C is for the tests
         )
+
+    def end() -> None:
+        ours.close()
+        process.wait(_ANSWER_SECONDS)
+
+    atexit.register(end)
     return ours
 
 

@@ -50,6 +50,7 @@ def serving(**variables: object) -> Iterator[Served]:
                 line = process.stdout.readline()
                 assert line, process.stderr.read()
                 banner += line
+            assert process.stdout.readline() == "\n"
             url = re.search(r"Open +(http://\S+)", banner)
             assert url is not None
             yield Served(process, banner, url[1])
