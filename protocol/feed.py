@@ -36,8 +36,8 @@ class GetChanges(Body, frozen=True):
 class Change(Body, omit_defaults=True, frozen=True):
     """Something that the account follows, as it is now: one of `memory`, `category`, `file`
     and `user`, as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no
-    longer this account's to see: forget it. A memory in the trash is `deleted`; restored, it comes
-    again.
+    longer this account's to see: forget it. A memory in the trash is `deleted`, with the files of
+    others in it; restored, they come again.
 
     In a `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack
     is as their defaults say.

@@ -32,6 +32,14 @@ WITH mine AS (
 ), changed AS (
     UPDATE documents d SET deleted_at = {mark}, changed_xid = pg_current_xact_id()
     FROM mine WHERE d.id = mine.id AND mine.deleted_at IS {before}
+), shown AS (
+    -- Others' files are seen no longer than their memory.
+    SELECT f.id FROM files f JOIN mine ON mine.id = f.memory_id AND mine.deleted_at IS {before}
+    WHERE EXISTS (
+        SELECT FROM memberships s WHERE s.memory_id = f.memory_id AND s.user_id <> f.user_id)
+    ORDER BY f.id FOR NO KEY UPDATE OF f
+), told AS (
+    UPDATE files f SET changed_xid = pg_current_xact_id() FROM shown WHERE f.id = shown.id
 )
 SELECT id, behind, coalesce(deleted_at, now()) AS moment, CASE WHEN deleted_at IS {before} THEN
     ARRAY(SELECT user_id FROM memberships WHERE memory_id = mine.id) END AS followers
@@ -58,8 +66,12 @@ SELECT memory_id, user_id FROM files WHERE memory_id = ANY ($1)
 _BURY = """
 INSERT INTO tombstones (user_id, kind, record_id)
 SELECT user_id, 'memory', memory_id FROM memberships WHERE memory_id = ANY ($1)
-UNION ALL
-SELECT user_id, 'file', id FROM files WHERE memory_id = ANY ($1)
+UNION ALL (
+    SELECT user_id, 'file', id FROM files WHERE memory_id = ANY ($1)
+    UNION
+    SELECT s.user_id, 'file', f.id FROM files f JOIN memberships s USING (memory_id)
+    WHERE memory_id = ANY ($1)
+)
 ON CONFLICT (user_id, kind, record_id) DO UPDATE
 SET created_at = now(), changed_xid = pg_current_xact_id()
 """

@@ -10,7 +10,15 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.files import File
 from protocol.records import Json
 from storage.blobs import PART_BYTES, Blob
-from storage.files import FILE_COLUMNS, USED_BYTES, check_writable, read_file
+from storage.files import (
+    FILE_COLUMNS,
+    USED_BYTES,
+    Told,
+    check_writable,
+    queue_up,
+    read_file,
+    told_of,
+)
 from storage.postgres import Connection
 
 # For which a writer holds an upload without a sign of life. A client's retries have to outlast
@@ -71,6 +79,14 @@ class Findings(NamedTuple):
     is_processed: bool
 
 
+class Stored(NamedTuple):
+    """A file, the path of its bytes, and whom it concerns."""
+
+    file: File
+    path: str
+    told: Told
+
+
 class UploadRows:
     """The tables uploads and blobs. `quota` is the bytes that the files of one account may take,
     those of uploads under way included."""
@@ -96,7 +112,7 @@ class UploadRows:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             # What an account stores is weighed by one at a time.
-            await _queue_up(connection, account_id)
+            await queue_up(connection, account_id)
             known = await self._known(connection, account_id, intake)
             if known is not None:
                 return known
@@ -213,7 +229,7 @@ class UploadRows:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if upload.intake.length is None:
-                await _queue_up(connection, upload.account_id)
+                await queue_up(connection, upload.account_id)
                 grown = received - await self._size(connection, upload)
                 if grown > 0:
                     await self._check_quota(connection, upload.account_id, grown)
@@ -249,17 +265,16 @@ class UploadRows:
 
     async def finish(
         self, upload: Upload, writer: UUID, findings: Findings, file_id: UUID | None = None
-    ) -> tuple[File, str]:
-        """Make the upload a file, named `file_id` in the end if given; returns it and the path of
-        its bytes. Bytes that the account has already are kept once. A memory that it may no longer
-        write gets no file.
+    ) -> Stored:
+        """Make the upload a file, named `file_id` in the end if given. Bytes that the account has
+        already are kept once. A memory that it may no longer write gets no file.
 
         Raises:
             MemoError: `conflict`, when the upload is no longer this writer's or the id is taken;
                 `gone`, when the file of this id was deleted.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await _queue_up(connection, upload.account_id)
+            await queue_up(connection, upload.account_id)
             row = await connection.fetchrow(
                 "DELETE FROM uploads WHERE id = $1 AND writer = $2 RETURNING received",
                 upload.id,
@@ -272,7 +287,7 @@ class UploadRows:
                     connection, upload.account_id, upload.intake._replace(file_id=file_id)
                 )
                 if isinstance(known, File):
-                    return known, upload.blob.path
+                    return await _stored(connection, known, upload.blob.path)
                 if known is not None:
                     raise _taken()
             twin = await connection.fetchrow(
@@ -324,7 +339,7 @@ class UploadRows:
             )
             if made is None:
                 raise _taken()
-        return read_file(made), path
+            return await _stored(connection, read_file(made), path)
 
     async def drop_held(self, upload_id: UUID, writer: UUID) -> None:
         """End the upload that `writer` holds, if it still does."""
@@ -454,9 +469,8 @@ def _read(row: asyncpg.Record) -> Upload:
     return Upload(row["user_id"], intake, blob, row["received"], row["expires_at"], row["writer"])
 
 
-async def _queue_up(connection: Connection, account_id: UUID) -> None:
-    """Wait for who else weighs what the account stores, until the end of the transaction."""
-    await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", account_id)
+async def _stored(connection: Connection, file: File, path: str) -> Stored:
+    return Stored(file, path, await told_of(connection, file.user_id, file.memory_id))
 
 
 async def _own_file(connection: Connection, file_id: UUID, account_id: UUID) -> File | None:
@@ -472,6 +486,7 @@ async def _check_not_deleted(connection: Connection, file_id: UUID, account_id: 
     deleted = await connection.fetchval(
         """
         SELECT true FROM tombstones WHERE user_id = $2 AND kind = 'file' AND record_id = $1
+            AND NOT EXISTS (SELECT FROM files WHERE id = $1) -- else it is only out of sight
         """,
         file_id,
         account_id,

@@ -148,8 +148,10 @@ def overview() -> Section:
                     ),
                     Paragraph(
                         "Items are of memories, categories, files and the account itself: their"
-                        " `kind` says which. Pass over an item whose kind is new to you. Both"
-                        " clients read the feed on by themselves, over lost connections too:"
+                        " `kind` says which. Files are the account's own, and those in memories"
+                        " it is a member of, whoever put them there; their `userId` alone may"
+                        " change them. Pass over an item whose kind is new to you. Both clients"
+                        " read the feed on by themselves, over lost connections too:"
                         " `follow`. Keep a page's cursor together with what it brought."
                     ),
                 ),

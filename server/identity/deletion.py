@@ -149,7 +149,7 @@ class Deletion:
             self._hub.announce_deleted(memory_id)
         for memory_id, members in departed.left.items():
             self._notices.members_changed(members, memory_id)
-        followed = (*departed.purged.values(), *departed.left.values())
+        followed = (*departed.purged.values(), *departed.left.values(), departed.showed)
         self._notices.feed_changed({who for accounts in followed for who in accounts})
         for session_id in departed.sessions:
             if session_id != current:

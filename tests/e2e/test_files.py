@@ -431,6 +431,49 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     assert (await ada.http.get(path)).content == b"for us"
 
 
+async def test_members_are_told_of_a_file_from_the_upload_to_its_end(
+    server: LocalServer, ada: Person, bob: Person, database: asyncpg.Connection
+) -> None:
+    memory_id = await ada.memory()
+    bob_id = (await bob.call("account.me"))["user"]["id"]
+    await database.execute(
+        "INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, 'viewer')",
+        UUID(memory_id),
+        UUID(bob_id),
+    )
+    cursor = (await bob.call("feed.changes", limit=500))["cursor"]
+
+    async def news() -> Any:
+        """What the feed has of files once a hint has named the memory."""
+        nonlocal cursor
+        while True:
+            hint = await bob.socket.take(frames.Event)
+            if hint.name == "feed.changed" and hint.body == {"memoryId": memory_id}:
+                changes = await bob.call("feed.changes", after=cursor, limit=500)
+                cursor = changes["cursor"]
+                if files := [item for item in changes["items"] if item["kind"] == "file"]:
+                    return files
+
+    async with Person(server) as eve:
+        file = await ada.upload(photo(), "a.jpg", memoryId=memory_id)
+        [item] = await news()
+        assert (item["id"], item["file"]["filename"]) == (file["id"], "a.jpg")
+        while not item["file"]["isProcessed"]:
+            [item] = await news()
+        assert item["file"]["hasThumbnail"]
+        await ada.call("files.update", id=file["id"], filename="b.jpg")
+        [item] = await news()
+        assert item["file"]["filename"] == "b.jpg"
+        await ada.call("files.delete", id=file["id"])
+        assert await news() == [{"kind": "file", "id": file["id"], "deleted": True}]
+        # Behind all of it a stranger has heard of nothing, and has nothing of it in the feed.
+        await eve.memory()
+        first = await eve.socket.take(frames.Event)
+        assert first.body["memoryId"] != memory_id
+        kinds = {each["kind"] for each in (await eve.call("feed.changes"))["items"]}
+        assert "file" not in kinds
+
+
 async def test_a_link_shows_one_file_to_whoever_has_it(server: LocalServer, ada: Person) -> None:
     file, other = await ada.upload(photo(), "a.jpg"), await ada.upload(b"other")
     await processed(ada, file["id"])
