@@ -400,6 +400,8 @@ class Client:
             case frames.Goodbye(goodbye):
                 self._return_after = max(goodbye.reconnect_after_ms, 0) / 1000
             case frames.Error(None, body):
+                if body.retry_after is not None:
+                    self._return_after = body.retry_after
                 self.error = MemoError(ErrorCode.INTERNAL, f"{body.code}: {body.message}")
 
     def _delivered(

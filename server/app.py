@@ -246,8 +246,10 @@ class App:
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
-            lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
-            porch = Porch(auth, hub, workers, roster, metrics)
+            lobby = Lobby(
+                auth, limiter, feed, roster, metrics=metrics, version=version("memory-app")
+            )
+            porch = Porch(auth, limiter, hub, workers, roster=roster, metrics=metrics)
             lobby.dispatcher = _dispatcher(
                 metrics,
                 limiter,

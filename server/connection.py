@@ -74,6 +74,13 @@ class Gatekeeper(Protocol):
         """What an account of this role may do."""
 
 
+class Refusals(Protocol):
+    """Bounds hellos that fail."""
+
+    def hello_failed(self, address: str | None, error: MemoError) -> MemoError:
+        """What to answer to one that was refused with `error`."""
+
+
 class Cursors(Protocol):
     """The feed's cursor of this moment."""
 
@@ -99,12 +106,15 @@ class Lobby:
     def __init__(
         self,
         gatekeeper: Gatekeeper,
+        refusals: Refusals,
         cursors: Cursors,
         roster: Roster,
+        *,
         metrics: Metrics,
         version: str,
     ) -> None:
         self.gatekeeper = gatekeeper
+        self.refusals = refusals
         self.cursors = cursors
         self.roster = roster
         self.metrics = metrics
@@ -349,8 +359,9 @@ class Connection:
                 principal = await self._lobby.gatekeeper.authenticate(hello.token)
                 cursor = await self._lobby.cursors.cursor()
         except MemoError as error:
-            self._send(refusal(None, error))
-            self._socket.close(_close_code(error), error.code.value)
+            answer = self._lobby.refusals.hello_failed(self._address, error)
+            self._send(refusal(None, answer))
+            self._socket.close(_close_code(answer), answer.code.value)
             return
         except TimeoutError:
             self._socket.close(CloseCode.HELLO_TIMEOUT, "the hello took too long to check")
@@ -610,4 +621,6 @@ def _size(request: frames.Request) -> int:
 def _close_code(error: MemoError) -> CloseCode:
     if error.code in (ErrorCode.SESSION_ENDED, ErrorCode.ACCOUNT_DISABLED):
         return CloseCode.SESSION_ENDED
+    if error.code is ErrorCode.RATE_LIMITED:
+        return CloseCode.RATE_LIMITED
     return CloseCode.UNAUTHORIZED if error.code.status == 401 else CloseCode.INTERNAL

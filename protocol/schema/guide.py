@@ -222,8 +222,11 @@ def overview() -> Section:
                         " seconds to wait: in `retryAfter`, on REST in the header `Retry-After`."
                         " Limited calls of REST say with every answer how much is left, in"
                         " `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds)."
-                        " Signing in rightly and refreshing do not count. Updates and presence are"
-                        " never refused for being many: the server reads them more slowly."
+                        " Signing in rightly and refreshing do not count. Of an address whose"
+                        " hellos fail too often, further ones that fail are answered"
+                        " `rate_limited` and closed with 4429; one with a good token is let in."
+                        " Updates and presence are never refused for being many: the server reads"
+                        " them more slowly."
                     ),
                 ),
             ),

@@ -206,6 +206,17 @@ async def test_it_returns_when_the_server_said(server: ScriptedServer) -> None:
         await client.connected()
 
 
+async def test_told_that_it_comes_too_often_it_waits_as_long_as_it_is_told(
+    server: ScriptedServer,
+) -> None:
+    async with device(server, backoff=NEVER) as client:
+        await client.connected()
+        refused = frames.ErrorBody(ErrorCode.RATE_LIMITED.value, "too many", retry_after=0.01)
+        await server.close(CloseCode.RATE_LIMITED, frames.Error(None, refused))
+        await said_hello(server, 2)
+        await client.connected()
+
+
 @pytest.mark.parametrize("code", [code for code in CloseCode if not code.reconnect])
 async def test_it_stays_away_when_the_server_means_it(
     server: ScriptedServer, code: CloseCode

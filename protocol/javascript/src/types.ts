@@ -2113,4 +2113,9 @@ export const closeCodes: Record<
     reconnect: false,
     meaning: "An update was refused; the reason names why.",
   },
+  4429: {
+    name: "rate_limited",
+    reconnect: true,
+    meaning: "Too many hellos from this address failed; wait.",
+  },
 };
