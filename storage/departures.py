@@ -18,10 +18,13 @@ from storage.trash import purge_locked
 REMOVAL_SECONDS = 300.0  # for one statement: an account may have very many memories
 ATTEMPTS = 5
 
+# With each document the memberships that go, before the next: see `storage.trash`.
 _LOCK = """
-SELECT d.id, d.owner_id = $1 AS own FROM documents d
-WHERE d.owner_id = $1 OR d.id IN (SELECT memory_id FROM memberships WHERE user_id = $1)
-ORDER BY d.id FOR UPDATE
+SELECT DISTINCT id, own FROM (
+    SELECT d.id, d.owner_id = $1 AS own FROM documents d JOIN memberships s ON s.memory_id = d.id
+    WHERE d.owner_id = $1 OR s.user_id = $1
+    ORDER BY d.id, s.user_id FOR UPDATE
+) AS held
 """
 _OTHERS = "SELECT memory_id, user_id FROM memberships WHERE memory_id = ANY ($1) AND user_id <> $2"
 _SHOWN = """

@@ -122,9 +122,10 @@ async def check_writable(
     """
     row = await connection.fetchrow(
         """
-        SELECT s.role, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
-        WHERE s.memory_id = $1 AND s.user_id = $2
-        FOR KEY SHARE OF s -- it is not purged before the caller's transaction ends
+        SELECT s.role, d.deleted_at
+        FROM memories m JOIN documents d USING (id) JOIN memberships s ON s.memory_id = m.id
+        WHERE m.id = $1 AND s.user_id = $2
+        FOR KEY SHARE OF m -- it is not purged before the caller's transaction ends
         """,
         memory_id,
         account_id,
@@ -237,8 +238,7 @@ class FileRows:
         async with self._pool.acquire() as connection, connection.transaction():
             await queue_up(connection, account_id)
             place = await self._place(connection, file_id, account_id)
-            if memory_id is not UNSET and memory_id != place:
-                await _hold(connection, place, memory_id)
+            await _hold(connection, place, memory_id or None)
             if memory_id:
                 await check_writable(connection, memory_id, account_id)
             row = await connection.fetchrow(
@@ -381,8 +381,8 @@ class FileRows:
 
 
 async def _hold(connection: Connection, *memories: UUID | None) -> None:
-    """Have nobody join or leave the memories until the end of the transaction: whose devices are
-    to forget a file is known then."""
+    """Have nobody join or leave the memories until the end of the transaction, so that it is known
+    whose devices are to forget a file. Whoever else changes several files holds them too."""
     await connection.execute(
         "SELECT FROM documents WHERE id = ANY ($1) ORDER BY id FOR SHARE",
         [memory_id for memory_id in memories if memory_id is not None],

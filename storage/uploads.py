@@ -275,6 +275,10 @@ class UploadRows:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await queue_up(connection, upload.account_id)
+            # Before the bytes, as who purges it.
+            await connection.execute(
+                "SELECT FROM memories WHERE id = $1 FOR KEY SHARE", upload.intake.memory_id
+            )
             row = await connection.fetchrow(
                 "DELETE FROM uploads WHERE id = $1 AND writer = $2 RETURNING received",
                 upload.id,
