@@ -131,3 +131,10 @@ class MemoError(Exception):
     @property
     def message(self) -> str:
         return str(self)
+
+
+def id_taken() -> MemoError:
+    """The refusal of a client-made id that is another record's."""
+    return MemoError(
+        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
+    )

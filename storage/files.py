@@ -320,6 +320,18 @@ class FileRows:
         )
         return Blob(*row) if row is not None else None
 
+    async def bytes_of(self, file_id: UUID) -> Blob | None:
+        """The bytes of a file, if they are there."""
+        row = await self._pool.fetchrow(
+            """
+            SELECT b.path, b.size, b.part_bytes, b.parts
+            FROM files f JOIN blobs b ON b.path = f.storage_path
+            WHERE f.id = $1 AND b.sha256 IS NOT NULL
+            """,
+            file_id,
+        )
+        return None if row is None else Blob(*row)
+
     async def processed(self, path: str, metadata: Json, thumbnail: str | None) -> Told:
         """Note what was found in the bytes at `path`. Returns whom it concerns: nobody if all of
         its files had it already, and then the thumbnail is not wanted."""

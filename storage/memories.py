@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.log import Entry, Known, Projection, Saved
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
@@ -170,11 +170,7 @@ class MemoryRows:
                 await self._check_category(connection, owner, category_id)
             raise MemoError(ErrorCode.GONE, "this memory has been deleted for good")
         if holder != owner:
-            raise MemoError(
-                ErrorCode.CONFLICT,
-                "this id is taken; make a new one",
-                details={"id": "is taken"},
-            )
+            raise id_taken()
         return await self.get(entry.document_id, owner)
 
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory:

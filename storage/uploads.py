@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.files import File
 from protocol.records import Json
 from storage.blobs import PART_BYTES, Blob
@@ -149,7 +149,7 @@ class UploadRows:
                 LEASE_SECONDS,
             )
             if expires_at is None:  # another account's, made at this moment
-                raise _taken()
+                raise id_taken()
         blob = Blob(path, 0, PART_BYTES, [])
         return Upload(account_id, intake, blob, 0, expires_at, writer)
 
@@ -293,7 +293,7 @@ class UploadRows:
                 if isinstance(known, File):
                     return await _stored(connection, known, upload.blob.path)
                 if known is not None:
-                    raise _taken()
+                    raise id_taken()
             twin = await connection.fetchrow(
                 "SELECT path FROM blobs WHERE user_id = $1 AND sha256 = $2 FOR UPDATE",
                 upload.account_id,
@@ -342,7 +342,7 @@ class UploadRows:
                 findings.is_processed,
             )
             if made is None:
-                raise _taken()
+                raise id_taken()
             return await _stored(connection, read_file(made), path)
 
     async def drop_held(self, upload_id: UUID, writer: UUID) -> None:
@@ -434,7 +434,7 @@ class UploadRows:
         )
         if row is not None:
             if row["user_id"] != account_id:
-                raise _taken()
+                raise id_taken()
             if row["length"] != intake.length:
                 raise MemoError(
                     ErrorCode.CONFLICT,
@@ -446,7 +446,7 @@ class UploadRows:
         if file is not None:
             return file
         if await connection.fetchval("SELECT true FROM files WHERE id = $1", intake.file_id):
-            raise _taken()
+            raise id_taken()
         await _check_not_deleted(connection, intake.file_id, account_id)
         return None
 
@@ -497,12 +497,6 @@ async def _check_not_deleted(connection: Connection, file_id: UUID, account_id: 
     )
     if deleted:
         raise MemoError(ErrorCode.GONE, "this file has been deleted")
-
-
-def _taken() -> MemoError:
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )
 
 
 def _lost() -> MemoError:

@@ -5,8 +5,7 @@ import hashlib
 import io
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -18,61 +17,14 @@ from PIL import Image
 
 from protocol import frames
 from tests.conftest import fresh_directory
-from tests.e2e.rawsocket import PATIENCE, RawSocket
-from tests.serving import LocalServer, register
+from tests.e2e.person import Person
+from tests.e2e.rawsocket import PATIENCE
+from tests.serving import LocalServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MAX_FILE_BYTES = 10_000_000
 QUOTA = 25_000_000
-
-
-class Person:
-    """An account with a device: REST and a socket."""
-
-    def __init__(self, server: LocalServer) -> None:
-        self._server = server
-        self._stack = AsyncExitStack()
-        self.http: httpx.AsyncClient
-        self.socket: RawSocket
-        self.token: str
-
-    async def __aenter__(self) -> Self:
-        self.token = await register(self._server.url, f"{uuid4().hex}@example.com")
-        self.http = await self._stack.enter_async_context(
-            httpx.AsyncClient(
-                base_url=self._server.url,
-                headers={"Authorization": f"Bearer {self.token}"},
-                timeout=20,
-            )
-        )
-        self.socket = await self._stack.enter_async_context(
-            RawSocket(self._server.socket_url, self.token)
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def call(self, operation: str, **body: Any) -> Any:
-        """The body of the reply, or the code of the error."""
-        answer = await self.socket.call(operation, body)
-        return answer.body if isinstance(answer, frames.Reply) else answer.body.code
-
-    async def upload(
-        self, content: bytes, name: str = "notes.txt", expected: int = 201, **fields: str
-    ) -> Any:
-        """The file, or the error, that the upload is answered with."""
-        reply = await self.http.post(
-            "/api/files", data=fields, files={"file": (name, content, "text/x-made-up")}
-        )
-        assert reply.status_code == expected, reply.text
-        return reply.json()["file" if expected == 201 else "error"]
-
-    async def memory(self) -> str:
-        reply = await self.call("memories.create", id=str(uuid4()))
-        memory_id: str = reply["memory"]["id"]
-        return memory_id
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,25 +40,6 @@ async def server(shared_database: str) -> AsyncIterator[LocalServer]:
         await server.start()
         yield server
         await server.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bob(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def database(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database)
-    yield connection
-    await connection.close()
 
 
 def photo(size: tuple[int, int] = (900, 600), **options: Any) -> bytes:

@@ -39,25 +39,6 @@ async def server(shared_database: str, directory: Path) -> AsyncIterator[LocalSe
     await server.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bob(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def database(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database)
-    yield connection
-    await connection.close()
-
-
 async def places(connection: asyncpg.Connection, what: str) -> set[tuple[str, str]]:
     """Every column of every table that holds the text somewhere, its bytes included."""
     found = set()

@@ -24,7 +24,9 @@ from sync.broker import LocalBroker
 from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Broker, Subscriber
+from sync.memories import Memories
 from sync.opening import Opening
+from sync.projection import Projector
 from sync.room import HOLD_SECONDS, Room
 from sync.sharing import Sharing
 from sync.subscription import Subscription
@@ -423,3 +425,21 @@ def sharing_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Sharing:
         url="https://memo.example.com",
         normalize=str,
     )
+
+
+def projector_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Projector:
+    """What writes the rows of documents, when it is told to."""
+    return Projector(
+        node.log,
+        MemoryRows(pool),
+        node.workers,
+        notices,
+        observer=node.watcher,
+        tasks=node.tasks,
+    )
+
+
+def memories_of(node: Node, pool: asyncpg.Pool, notices: Notices, projector: Projector) -> Memories:
+    """The operations on memories."""
+    sharing = sharing_of(node, pool, notices)
+    return Memories(MemoryRows(pool), node.hub, projector, node.workers, notices, privacy=sharing)
