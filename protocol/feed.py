@@ -9,6 +9,7 @@ from protocol.accounts import User
 from protocol.categories import Category
 from protocol.files import File
 from protocol.memories import Memory, Role
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Timestamp
 
 # Not a closed list: a client must be able to read the items it knows beside those it does not.
@@ -76,3 +77,12 @@ class FeedChanged(Body, frozen=True):
     there when they are of one memory."""
 
     memory_id: UUID | None = None
+
+
+FEED_CHANGES = Operation(
+    "feed.changes",
+    GetChanges,
+    Changes,
+    Permission.READ_MEMORIES,
+    "What changed since a cursor, oldest change first.",
+)

@@ -15,7 +15,7 @@ import structlog
 
 from protocol.accounts import Login, Me, Refreshed, Register, SignedIn, User
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.passwords import Passwords, weakness
 from server.tokens import ACCESS_SECONDS, Principal, Tokens, UnknownKeyError
 from storage import outage

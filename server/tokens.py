@@ -18,7 +18,7 @@ from joserfc.jwk import RSAKey
 
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.config import ConfigError, Features
 from server.pem import pem_of
 from storage.keys import SigningKey

@@ -44,9 +44,8 @@ _PYTHON = """\
 from pathlib import Path
 
 from protocol.client import Client
-from protocol.memories import CreateMemory, UpdateMemory
+from protocol.memories import MEMORIES_CREATE, MEMORIES_UPDATE, CreateMemory, UpdateMemory
 from protocol.offline import SqliteStore
-from protocol.operations import MEMORIES_CREATE, MEMORIES_UPDATE
 
 store = SqliteStore(Path("offline.db"))  # one for each account
 async with Client("ws://127.0.0.1:8000/ws", token=access_token, store=store) as client:

@@ -42,7 +42,7 @@ async def bob(server: LocalServer) -> AsyncIterator[Person]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def database(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
+async def records(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the database of `server`."""
     connection = await asyncpg.connect(shared_database)
     yield connection

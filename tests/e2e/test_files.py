@@ -132,14 +132,14 @@ async def test_two_uploads_of_one_id_at_once_make_one_file(ada: Person) -> None:
 
 
 async def test_the_same_bytes_are_kept_once_for_an_account_and_apart_for_two(
-    ada: Person, bob: Person, database: asyncpg.Connection
+    ada: Person, bob: Person, records: asyncpg.Connection
 ) -> None:
     content = os.urandom(50_000)
     first, second = await ada.upload(content, "one"), await ada.upload(content, "two")
     assert first["id"] != second["id"]
     assert await ada.call("files.usage") == {"bytes": 50_000, "quota": QUOTA, "count": 2}
     his = await bob.upload(content)
-    paths = await database.fetch(
+    paths = await records.fetch(
         "SELECT storage_path FROM files WHERE sha256 = $1", bytes.fromhex(his["sha256"])
     )
     assert len(paths) == 3
@@ -225,7 +225,7 @@ async def test_who_is_not_signed_in_uploads_nothing(server: LocalServer, ada: Pe
 
 
 async def test_a_client_that_vanishes_leaves_nothing_behind(
-    server: LocalServer, ada: Person, database: asyncpg.Connection
+    server: LocalServer, ada: Person, records: asyncpg.Connection
 ) -> None:
     port = int(server.url.rpartition(":")[2])
     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -238,11 +238,11 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(
     await writer.drain()
     query = "SELECT received FROM uploads"
     async with asyncio.timeout(PATIENCE):
-        while not await database.fetchval(query):  # noqa: ASYNC110 (there is no event)
+        while not await records.fetchval(query):  # noqa: ASYNC110 (there is no event)
             await asyncio.sleep(0)
         assert (await ada.call("files.usage"))["bytes"] > 4_000_000
         writer.close()
-        while await database.fetchval("SELECT count(*) FROM uploads"):  # noqa: ASYNC110
+        while await records.fetchval("SELECT count(*) FROM uploads"):  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert await ada.call("files.usage") == {"bytes": 0, "quota": QUOTA, "count": 0}
 
@@ -315,7 +315,7 @@ async def test_nothing_that_is_uploaded_runs_on_this_site(ada: Person) -> None:
 
 
 async def test_only_the_owner_and_members_of_its_memory_see_a_file(
-    ada: Person, bob: Person, database: asyncpg.Connection
+    ada: Person, bob: Person, records: asyncpg.Connection
 ) -> None:
     memory_id = await ada.memory()
     file = await ada.upload(b"for us", memoryId=memory_id)
@@ -337,7 +337,7 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     assert await seen_by_bob() == stranger
     assert (await bob.http.get(f"/api/files/{uuid4()}")).text == (await bob.http.get(path)).text
     bob_id = (await bob.call("account.me"))["user"]["id"]
-    await database.execute(
+    await records.execute(
         "INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, 'viewer')",
         UUID(memory_id),
         UUID(bob_id),
@@ -351,7 +351,7 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     mine = await bob.upload(b"x")
     assert await bob.call("files.update", id=mine["id"], memoryId=memory_id) == "forbidden"
     # What was shown is no longer, with the membership, or with the memory.
-    await database.execute(
+    await records.execute(
         "DELETE FROM memberships WHERE user_id = $1 AND role = 'viewer'", UUID(bob_id)
     )
     assert await seen_by_bob() == stranger
@@ -365,11 +365,11 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
 
 
 async def test_members_are_told_of_a_file_from_the_upload_to_its_end(
-    server: LocalServer, ada: Person, bob: Person, database: asyncpg.Connection
+    server: LocalServer, ada: Person, bob: Person, records: asyncpg.Connection
 ) -> None:
     memory_id = await ada.memory()
     bob_id = (await bob.call("account.me"))["user"]["id"]
-    await database.execute(
+    await records.execute(
         "INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, 'viewer')",
         UUID(memory_id),
         UUID(bob_id),

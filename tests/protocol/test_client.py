@@ -12,12 +12,12 @@ import pytest
 from pycrdt import Doc, Text
 
 from protocol import frames
+from protocol.accounts import ACCOUNT_ME
 from protocol.channel import MAX_FLIGHTS
 from protocol.client import Client, Status
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.memories import GetMemory
+from protocol.memories import MEMORIES_GET, GetMemory
 from protocol.offline import MemoryStore, SqliteStore
-from protocol.operations import ACCOUNT_ME, MEMORIES_GET
 from protocol.records import Empty
 from protocol.replica import COMPACT_UPDATES, Document
 from protocol.session import Backoff

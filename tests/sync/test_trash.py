@@ -15,7 +15,7 @@ from protocol.bulk import Action, BulkMemories
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.memories import CreateMemory, DeleteMemory, GetMemory
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.trash import PurgeMemory, RestoreMemory
 from storage.feed import Feed
 from storage.memories import MemoryRows
