@@ -92,6 +92,16 @@ class TextRows:
             )
         return [Queued(*row) for row in rows]
 
+    async def waiting(self) -> int:
+        """How many memories are queued.
+
+        Raises:
+            MemoError: `unavailable`.
+        """
+        with outage.reported():
+            count: int = await self._pool.fetchval("SELECT count(*) FROM search_queue")
+        return count
+
     async def index(self, queued: Queued, projection: Projection | None, offset: int) -> None:
         """Write the words of the document at `offset`, with those of its files' names, unless
         later ones are there: then it stays queued, for those may lack the files' names. Without a

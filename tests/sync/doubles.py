@@ -153,6 +153,7 @@ class Watcher:
         self.failures: list[tuple[str, UUID | None, BaseException]] = []
         self.counts: Counter[str] = Counter()
         self.commit_sizes: list[int] = []
+        self.unindexed_memories: list[int] = []
         self.news = News()
 
     def _count(self, what: str, number: int = 1) -> None:
@@ -200,6 +201,13 @@ class Watcher:
 
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
+
+    def unindexed(self, memories: int) -> None:
+        self.unindexed_memories.append(memories)
+
+    def indexed(self, seconds: float) -> None:
+        assert seconds > 0
+        self._count("indexed")
 
     def repaired(self, seconds: float) -> None:
         self._count("repaired")
