@@ -35,6 +35,7 @@ from server.identity.profile import Profile
 from server.identity.providers import providers
 from server.identity.sessions import Sessions
 from server.identity.vault import Vault
+from server.keyring import Keyring
 from server.limits import Limiter, Lockout
 from server.mail.transport import transport
 from server.metrics import HTTPMetrics, Metrics
@@ -43,7 +44,7 @@ from server.passwords import Passwords
 from server.proxies import Proxies
 from server.roster import Roster
 from server.takeout.parts import Takeout
-from server.tokens import Tokens, generate_key, read_key
+from server.tokens import Tokens, read_key
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
@@ -140,7 +141,7 @@ class App:
                 logger.info("ENCRYPTION_KEY is not set: secrets at rest are not encrypted")
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
+            tokens = await _tokens(given_key, Keyring(SigningKeys(pool), vault), settings.features)
             limiter = await stack.enter_async_context(_limiter(settings, metrics))
             notices = Notices(broker)
 
@@ -404,7 +405,7 @@ async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> 
     await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
-async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Features) -> Tokens:
+async def _tokens(given: SigningKey | None, keyring: Keyring, features: Features) -> Tokens:
     if given is not None:
         return Tokens([given], features=features)
-    return Tokens(await keys.ensure(generate_key), keys.current, features=features)
+    return Tokens(await keyring.ensure(), keyring.current, features=features)
