@@ -1,6 +1,8 @@
 """Files of shared memories: who is told of them, what their feed has, and what it never has."""
 
+import asyncio
 from collections.abc import Awaitable
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -268,3 +270,72 @@ async def test_news_of_files_are_news_of_all_who_see_them(stage: Stage) -> None:
     await stage.add(stage.bob, stage.memory)
     changed = {*await stage.feed.changed(everybody, since)}
     assert changed == {*everybody} - {stage.eve.account_id}
+
+
+class Life:
+    """Files that come, move and go, members who come and go, and memories in and out of the trash,
+    by chance."""
+
+    def __init__(self, stage: Stage, other: UUID, chance: Random) -> None:
+        self.stage = stage
+        self.people = [stage.ada, stage.bob, stage.cyd, stage.eve]
+        self.owners = {stage.memory: stage.ada.account_id, other: stage.bob.account_id}
+        self.chance = chance
+        self.files: dict[UUID, UUID] = {}  # and whose they are
+
+    async def act(self) -> None:
+        """Do something; what cannot be done as things stand is refused."""
+        actions = (self.add, self.add, self.move, self.move, self.delete, self.remove, self.join)
+        memory = self.chance.choice([*self.owners])
+        await self.chance.choice([*actions, self.trash])(memory)
+
+    async def add(self, memory: UUID) -> None:
+        who = self.chance.choice(self.people)
+        role = "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2"
+        if await self.stage.pool.fetchval(role, memory, who.account_id):
+            self.files[await self.stage.add(who, memory)] = who.account_id
+
+    async def move(self, memory: UUID) -> None:
+        if self.files:
+            file, who = self.chance.choice([*self.files.items()])
+            there = self.chance.choice([memory, memory, None])
+            await self.stage.rows.update(file, who, memory_id=there)
+
+    async def delete(self, _: UUID) -> None:
+        if self.files:
+            await self.stage.rows.delete(*self.chance.choice([*self.files.items()]))
+
+    async def remove(self, memory: UUID) -> None:
+        who = self.chance.choice(self.people).account_id
+        await self.stage.memberships.remove(memory, self.owners[memory], who)
+
+    async def join(self, memory: UUID) -> None:
+        who = self.chance.choice(self.people).account_id
+        async with locked(self.stage.pool, memory) as connection:
+            await join(connection, memory, who, "editor")
+
+    async def trash(self, memory: UUID) -> None:
+        rows = TrashRows(self.stage.pool)
+        change = self.chance.choice([rows.delete, rows.restore, rows.restore])
+        await change(self.owners[memory], [memory])
+
+
+async def test_devices_that_follow_end_with_what_fresh_ones_read(stage: Stage) -> None:
+    other = await add_memory(stage.pool, stage.bob, editor=stage.cyd)
+    chance = Random(5)
+    life = Life(stage, other, chance)
+    readers = await stage.readers(*life.people)
+    for _ in range(150):
+        acts = [life.act() for _ in range(chance.randrange(1, 4))]
+        for outcome in await asyncio.gather(*acts, return_exceptions=True):
+            refused = isinstance(outcome, MemoError | asyncpg.UniqueViolationError)
+            assert outcome is None or refused, outcome
+        for reader in readers:
+            if chance.random() < 0.3:
+                await reader.news()
+    for who, reader in zip(life.people, readers, strict=True):
+        await reader.news()
+        fresh = Reader(stage.feed, who)
+        await fresh.news()
+        assert reader.files == fresh.files
+        assert reader.files
