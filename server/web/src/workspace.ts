@@ -2,6 +2,7 @@ import { Emitter, IndexedDbStore, MemoError, MemoryClient } from "@memory-app/cl
 import type { MemoryDocument, User } from "@memory-app/client";
 import { Cache } from "./cache";
 import { Drafts } from "./drafts";
+import { Imports } from "./imports";
 import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
 import { Profile } from "./profile";
@@ -20,6 +21,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   readonly drafts: Drafts;
   readonly outbox: Outbox;
   readonly uploads: Uploads;
+  readonly imports: Imports;
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
@@ -45,6 +47,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     });
     this.profile = new Profile(user, this.client, session);
     this.uploads = new Uploads(this.client, session);
+    this.imports = new Imports(this.client, this.uploads, store);
     const name = nameOf(user);
     this.drafts = new Drafts();
     this.outbox = new Outbox(name, cache, this.client);
@@ -115,6 +118,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.library.stop();
     this.outbox.stop();
     this.profile.stop();
+    this.imports.stop();
     this.uploads.stop();
     this.client.close();
     this.#cache.close();

@@ -45,7 +45,7 @@ export class Shell {
     const create = () => void this.#create();
     this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
     const { client, profile } = workspace;
-    this.#settings = new Settings(client, session, profile);
+    this.#settings = new Settings(workspace, session, () => this.#deleted());
     this.#account = new Account(client, profile, {
       settings: () => this.#settings.open(),
       signOut: () => void this.#signOut(),
@@ -159,6 +159,17 @@ export class Shell {
       });
       if (!sure) return;
     }
+    await this.#forget();
+  }
+
+  /** The account is no more, and its sessions with it. */
+  async #deleted(): Promise<void> {
+    await this.#forget();
+    this.#toasts.show("Your account is deleted, with all that was in it.");
+  }
+
+  /** Removes all of the account from this device, and shows the door. */
+  async #forget(): Promise<void> {
     const { user } = this.#workspace;
     this.destroy();
     await this.#workspace.destroy().catch(() => {
