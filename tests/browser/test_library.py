@@ -170,6 +170,35 @@ async def test_search_and_dates_find_what_the_list_does_not_show(
     await expect(page.get_by_label("Narrowed to")).to_be_hidden()
 
 
+async def test_a_hit_in_a_thread_opens_it_at_the_message(
+    open_window: OpenWindow, first: Window, server: ServerProcess, ada: Person
+) -> None:
+    page = first.page
+    await first.write("Harbour", "and its boats")
+    await first.saved()
+    memory_id = UUID(await page.evaluate("location.hash.slice(1)"))
+    await first.write("Other", "nothing of it")
+    session = await first.session()
+    assert session
+    async with Client(server.socket_url, session["accessToken"]) as client:
+        for number in range(80):
+            text = "The lighthouse keeper" if number == 5 else f"Message {number}"
+            await client.call(MESSAGES_CREATE, CreateMessage(memory_id=memory_id, content=text))
+    phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
+    await phone.sign_in(ada)
+    for window in (first, phone):
+        found = window.page.locator(".message").filter(has_text="The lighthouse keeper")
+        await window.search.fill("lighthouse")
+        await expect(window.row("Harbour")).to_contain_text("In the thread")
+        await window.row("Harbour").click()
+        await expect(found).to_be_in_viewport()
+        await expect(found).to_have_class(re.compile("spotlit"))
+        await window.page.reload()
+        await expect(found).to_be_in_viewport()
+        await expect(found).to_have_class(re.compile("spotlit"))
+        await expect(found).not_to_have_class(re.compile("spotlit"))
+
+
 async def test_a_phone_has_views_in_a_drawer_and_menus_in_reach(
     open_window: OpenWindow, first: Window, ada: Person
 ) -> None:

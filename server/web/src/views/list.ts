@@ -47,7 +47,7 @@ export class ListView {
     workspace: Workspace,
     filter: Filter,
     actions: Actions,
-    open: (id: string) => void,
+    go: (id: string, messageId?: string) => void,
     create: () => void,
   ) {
     const { library } = workspace;
@@ -56,6 +56,7 @@ export class ListView {
     this.#actions = actions;
     this.#finder = new Finder(workspace.client);
     this.#order = new Order(filter);
+    const open = (id: string) => go(id, this.#finder.hits.get(id)?.messageId);
     this.#rows = new Rows({
       open,
       menu: (id, at) => actions.menu(this.#rowsOf([id]), at, () => this.#pick(id, false)),

@@ -48,6 +48,8 @@ export class MemoryView {
   #banner = h("div", { class: "banner", role: "alert", hidden: true });
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
+  /** The message to be shown once the thread is there. */
+  #messageId: string | undefined;
   #wasListed = false;
   #isMine = true;
   #wasMissing = false;
@@ -118,7 +120,13 @@ export class MemoryView {
       await memory.synced;
       if (this.#closed) return;
     }
-    this.#show(memory, focus);
+    this.#build(memory, focus);
+  }
+
+  /** Goes to a message, now or as soon as it is there. */
+  show(messageId: string | undefined): void {
+    this.#messageId = messageId;
+    if (messageId) this.#around?.thread.show(messageId);
   }
 
   destroy(): void {
@@ -131,7 +139,7 @@ export class MemoryView {
     void this.#document?.close();
   }
 
-  #show(memory: MemoryDocument, focus: boolean): void {
+  #build(memory: MemoryDocument, focus: boolean): void {
     const { user, library } = this.#workspace;
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
@@ -148,6 +156,7 @@ export class MemoryView {
     title.fit();
     this.#update();
     if (focus) title.focus();
+    this.show(this.#messageId);
   }
 
   /** The document's standing, or the list's row of this memory, has changed. */

@@ -43,7 +43,8 @@ export class Shell {
     const { library } = workspace;
     this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
-    this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
+    const open = (id: string, messageId?: string) => this.#open(id, messageId);
+    this.#list = new ListView(workspace, this.#filter, this.#actions, open, create);
     const { client, profile } = workspace;
     this.#settings = new Settings(workspace, session, () => this.#deleted());
     this.#account = new Account(client, profile, {
@@ -85,9 +86,12 @@ export class Shell {
     this.#sidebar.destroy();
   }
 
-  /** The address names the memory: `#` and its id. */
+  /** The address names the memory, and maybe one of its messages: `#` and its id, `/` and its. */
   #route(): void {
-    const id = /^#([0-9a-f-]{36})$/.exec(location.hash)?.[1];
+    const [, id, messageId] = /^#([0-9a-f-]{36})(?:\/([0-9a-f-]{36}))?$/.exec(location.hash) ?? [];
+    if (id && id === this.#shown && this.#memory instanceof MemoryView) {
+      return this.#memory.show(messageId);
+    }
     const hadMemory = this.#memory !== undefined;
     this.#memory?.destroy();
     this.#memory = undefined;
@@ -111,9 +115,16 @@ export class Shell {
     this.#place.replaceChildren(memory.element);
     const focus = this.#justMade === id;
     this.#justMade = undefined;
+    memory.show(messageId);
     memory.open(focus).catch((error: unknown) => {
       this.#toasts.show(`This memory can't be opened: ${String(error)}`, "error");
     });
+  }
+
+  #open(id: string, messageId?: string): void {
+    const before = location.hash;
+    go(id, messageId);
+    if (location.hash === before) this.#route(); // the same message, to be shown again
   }
 
   #leave(ids: readonly string[]): void {
@@ -227,6 +238,6 @@ export class Shell {
 }
 
 /** Navigates; the way back is the browser's. */
-function go(id: string | undefined): void {
-  location.hash = id ?? "";
+function go(id: string | undefined, messageId?: string): void {
+  location.hash = [id, messageId].filter(Boolean).join("/");
 }
