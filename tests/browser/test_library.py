@@ -181,7 +181,7 @@ async def test_a_hit_in_a_thread_opens_it_at_the_message(
     session = await first.session()
     assert session
     async with Client(server.socket_url, session["accessToken"]) as client:
-        for number in range(80):
+        for number in range(60):
             text = "The lighthouse keeper" if number == 5 else f"Message {number}"
             await client.call(MESSAGES_CREATE, CreateMessage(memory_id=memory_id, content=text))
     phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
