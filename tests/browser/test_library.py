@@ -84,6 +84,28 @@ async def test_categories_are_made_offline_and_put_in_order_on_all_devices(
         await expect(categories(window).nth(2)).to_have_accessible_name("Work")
 
 
+async def test_a_reload_keeps_view_filters_and_order(first: Window) -> None:
+    page = first.page
+    for title in ("Pear", "Apple", "Fig"):
+        await first.write(title, "from the garden")
+    await page.keyboard.press("Escape")
+    await from_menu(first, "Pear", "Category")
+    await entry(first, "Work").click()
+    await view(first, "Uncategorized").click()
+    await expect(first.rows).to_have_text([re.compile("Fig"), re.compile("Apple")])
+    await page.get_by_role("button", name="Sort and dates").click()
+    await page.get_by_label("Title, A to Z").check()
+    await page.get_by_role("button", name="Today", exact=True).click()
+    await page.keyboard.press("Escape")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Uncategorized")).to_be_visible()
+    await expect(first.rows).to_have_text([re.compile("Apple"), re.compile("Fig")])
+    await expect(page.get_by_label("Narrowed to")).to_contain_text("Today")
+    await first.write("Quince", "stays in sight")
+    await expect(page.get_by_role("heading", name="Uncategorized")).to_be_visible()
+    await expect(first.rows).to_have_count(3)
+
+
 async def test_many_memories_are_changed_at_once_and_given_back(
     first: Window, second: Window
 ) -> None:

@@ -82,6 +82,11 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     return workspace;
   }
 
+  /** What is kept of this account on the device has names that begin with this. */
+  get name(): string {
+    return nameOf(this.user);
+  }
+
   /** The account as it is by now. */
   get user(): User {
     return this.profile.user;

@@ -157,8 +157,8 @@ export class ListView {
   /** Shows everything of the view again: a new memory must not hide. */
   clear(): void {
     const { view, category } = this.#filter.query;
-    if (category !== undefined || view === "all") {
-      this.#filter.set({ ...everything, category });
+    if (category !== undefined || view === "all" || view === "uncategorized") {
+      this.#filter.set({ ...everything, view, category });
     } else this.#filter.show("all");
   }
 

@@ -22,7 +22,7 @@ export class Shell {
   #workspace: Workspace;
   #session: Session;
   #toasts: Toasts;
-  #filter = new Filter();
+  #filter: Filter;
   #actions: Actions;
   #sidebar: Sidebar;
   #list: ListView;
@@ -40,6 +40,7 @@ export class Shell {
     this.#workspace = workspace;
     this.#session = session;
     this.#toasts = toasts;
+    this.#filter = new Filter(workspace.name);
     const { library } = workspace;
     this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
@@ -67,6 +68,7 @@ export class Shell {
       library.on("changed", () => this.#restored()),
     );
     this.#connection();
+    workspace.showTrash(this.#filter.query.view === "trash");
     this.#route();
   }
 
@@ -183,6 +185,7 @@ export class Shell {
   async #forget(): Promise<void> {
     const { user } = this.#workspace;
     this.destroy();
+    this.#filter.forget();
     await this.#workspace.destroy().catch(() => {
       this.#toasts.show(`Some data of ${user.email} may be left in this browser.`, "error");
     });
