@@ -40,6 +40,7 @@ async def test_an_invited_commenter_comments_reads_only_and_is_removed(
     await card.get_by_role("button", name="Accept").click()
     await expect(other.body).to_have_text("Written by one")
     await expect(other.body).to_have_attribute("contenteditable", "false")
+    await expect(other.status).to_have_text("You can comment")
     await expect(other.page.get_by_role("separator")).to_have_text("New")
     field = other.page.get_by_label("Write a message")
     await field.fill("Very good")

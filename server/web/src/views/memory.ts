@@ -177,15 +177,15 @@ export class MemoryView {
     const isBack = missing && this.#wasMissing && row !== undefined && !early;
     this.#wasMissing = early || gone;
     if (isBack) this.#document?.retry();
-    if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
+    // Offline the connection has not said so, but the list knows who only reads.
+    const role = this.#around?.role ?? row?.role;
+    if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync, role === "commenter");
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;
     if (refused) this.#warn(advice(lost, sync.error?.message));
     else if (gone) this.#warn(advice(this.#isMine ? "gone" : "unshared", undefined));
     this.#banner.hidden = !refused && !gone;
     this.element.classList.toggle("gone", gone);
-    // Offline the connection has not said so, but the list knows who only reads.
-    const role = this.#around?.role ?? row?.role;
     const reads = role === "viewer" || role === "commenter";
     const writable = sync?.canWrite === true && !refused && !gone && !(row && reads);
     for (const part of this.#writers) part.setWritable(writable);

@@ -1,4 +1,4 @@
-import { h, takesText } from "../dom";
+import { h, setAttribute, takesText } from "../dom";
 import { Filter } from "../filter";
 import { icon } from "../icons";
 import type { Returned } from "../oauth";
@@ -15,6 +15,8 @@ import { Sidebar } from "./sidebar";
 import { changes } from "./status";
 import type { Toasts } from "./toast";
 import { TrashedView } from "./trashed";
+
+const ONE_SCREEN = matchMedia("(width < 800px)"); // as the style sheet has it
 
 /** The signed-in page: views, the list, the memory beside it, and the keys that work everywhere. */
 export class Shell {
@@ -54,11 +56,14 @@ export class Shell {
     });
     this.#sidebar = new Sidebar(library, this.#filter, this.#account.element);
     const list = h("div", { class: "shell-list" }, this.#list.element);
+    const screens = () => setAttribute(list, "role", ONE_SCREEN.matches && "main");
     this.#invitations = new Invitations(workspace, toasts);
     this.element.append(this.#sidebar.element, list, this.#place, this.#invitations.element);
     const { signal } = this.#stop;
     addEventListener("hashchange", () => this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
+    ONE_SCREEN.addEventListener("change", screens, { signal });
+    screens();
     const connection = () => this.#connection();
     this.#unsubscribe.push(
       workspace.client.on("status", connection),
@@ -205,7 +210,7 @@ export class Shell {
     if (document.querySelector("dialog[open], :popover-open")) return;
     const command = event.ctrlKey || event.metaKey;
     if (command && event.key.toLowerCase() === "k") {
-      if (matchMedia("(width < 800px)").matches) go(undefined);
+      if (ONE_SCREEN.matches) go(undefined);
       this.#list.focusSearch();
     } else if (command && event.key === "z" && !takesText(event.target)) {
       if (!this.#toasts.act()) return;
