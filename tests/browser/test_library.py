@@ -236,3 +236,43 @@ async def test_a_phone_has_views_in_a_drawer_and_menus_in_reach(
     await expect(phone.page.get_by_role("heading", name="Travel")).to_be_visible()
     await expect(phone.rows).to_have_count(1)
     assert await phone.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+async def test_a_finger_that_rests_on_a_category_moves_it_or_opens_its_menu(
+    open_window: OpenWindow, ada: Person
+) -> None:
+    phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
+    await phone.sign_up(ada)
+    await phone.page.get_by_role("button", name="Views and categories").tap()
+    touches = await phone.page.context.new_cdp_session(phone.page)
+
+    async def touch(kind: str, *points: tuple[float, float]) -> None:
+        at = [{"x": x, "y": y} for x, y in points]
+        await touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    names = [await categories(phone).nth(index).get_attribute("title") for index in range(3)]
+    places = [await categories(phone).nth(index).bounding_box() for index in range(3)]
+    assert places[0]
+    assert places[2]
+    x, start, end = places[0]["x"] + 60, places[0]["y"] + 20, places[2]["y"] + 24
+    lifted = phone.page.locator(".dragged")
+    await touch("touchStart", (x, start))
+    await expect(lifted).to_have_count(1)
+    for step in range(1, 9):
+        await touch("touchMove", (x, start + (end - start) * step / 8))
+    await touch("touchEnd")
+    await expect(categories(phone).nth(2)).to_have_attribute("title", names[0] or "")
+    await expect(categories(phone).nth(0)).to_have_attribute("title", names[1] or "")
+    await touch("touchStart", (x, start))
+    await expect(lifted).to_have_count(1)
+    await touch("touchEnd")
+    await expect(entry(phone, "Change")).to_be_visible()
+    await phone.page.keyboard.press("Escape")
+    # A finger that moves at once scrolls.
+    await touch("touchStart", (x, start))
+    await touch("touchMove", (x, start + 60))
+    await touch("touchEnd")
+    await expect(lifted).to_have_count(0)
+    await phone.page.reload()
+    await phone.page.get_by_role("button", name="Views and categories").tap()
+    await expect(categories(phone).nth(2)).to_have_attribute("title", names[0] or "")
