@@ -33,6 +33,7 @@ export class Shell {
   #memory: MemoryView | TrashedView | undefined;
   #invitations: Invitations;
   #shown: string | undefined;
+  #at = "";
   #place = h("div", { class: "shell-memory" });
   #stop = new AbortController();
   #unsubscribe: (() => void)[] = [];
@@ -46,7 +47,7 @@ export class Shell {
     const { library } = workspace;
     this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
-    const open = (id: string, messageId?: string) => this.#open(id, messageId);
+    const open = (id: string, messageId?: string) => this.#go(id, messageId);
     this.#list = new ListView(workspace, this.#filter, this.#actions, open, create);
     const { client, profile } = workspace;
     this.#settings = new Settings(workspace, session, () => this.#deleted());
@@ -60,7 +61,7 @@ export class Shell {
     this.#invitations = new Invitations(workspace, toasts);
     this.element.append(this.#sidebar.element, list, this.#place, this.#invitations.element);
     const { signal } = this.#stop;
-    addEventListener("hashchange", () => this.#route(), { signal });
+    addEventListener("hashchange", () => location.hash !== this.#at && this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
     ONE_SCREEN.addEventListener("change", screens, { signal });
     screens();
@@ -95,6 +96,7 @@ export class Shell {
 
   /** The address names the memory, and maybe one of its messages: `#` and its id, `/` and its. */
   #route(): void {
+    this.#at = location.hash;
     const [, id, messageId] = /^#([0-9a-f-]{36})(?:\/([0-9a-f-]{36}))?$/.exec(location.hash) ?? [];
     if (id && id === this.#shown && this.#memory instanceof MemoryView) {
       return this.#memory.show(messageId);
@@ -111,7 +113,7 @@ export class Shell {
       return;
     }
     const { library } = this.#workspace;
-    const back = () => go(undefined);
+    const back = () => this.#go(undefined);
     if (library.trash.has(id) && !library.rows.has(id)) {
       this.#memory = new TrashedView(library, this.#actions, id, back);
       this.#place.replaceChildren(this.#memory.element);
@@ -128,16 +130,14 @@ export class Shell {
     });
   }
 
-  #open(id: string, messageId?: string): void {
-    const before = location.hash;
-    go(id, messageId);
-    if (location.hash === before) this.#route(); // the same message, to be shown again
+  /** Goes to a memory, or to one of its messages, at once; the way back is the browser's. */
+  #go(id: string | undefined, messageId?: string): void {
+    location.hash = [id, messageId].filter(Boolean).join("/");
+    this.#route(); // the browser tells of it only later: the next key may be there before
   }
 
   #leave(ids: readonly string[]): void {
-    if (this.#shown === undefined || !ids.includes(this.#shown)) return;
-    go(undefined);
-    this.#route(); // before it is seen to be gone
+    if (this.#shown !== undefined && ids.includes(this.#shown)) this.#go(undefined);
   }
 
   /** A memory of the trash that is open is shown as one again once it is back, or left. */
@@ -145,13 +145,13 @@ export class Shell {
     const { trash } = this.#workspace.library;
     if (!(this.#memory instanceof TrashedView) || !this.#shown || trash.has(this.#shown)) return;
     if (this.#workspace.library.rows.has(this.#shown)) this.#route();
-    else go(undefined);
+    else this.#go(undefined);
   }
 
   /** What is open of the trash is none of another view's. */
   #looked(trash: boolean): void {
     this.#workspace.showTrash(trash);
-    if (!trash && this.#memory instanceof TrashedView) go(undefined);
+    if (!trash && this.#memory instanceof TrashedView) this.#go(undefined);
   }
 
   async #create(): Promise<void> {
@@ -161,7 +161,7 @@ export class Shell {
     const id = await library.create();
     if (category !== undefined) await library.change([id], "categorize", category);
     this.#justMade = id;
-    go(id);
+    this.#go(id);
   }
 
   async #signOut(): Promise<void> {
@@ -194,7 +194,7 @@ export class Shell {
     await this.#workspace.destroy().catch(() => {
       this.#toasts.show(`Some data of ${user.email} may be left in this browser.`, "error");
     });
-    go(undefined);
+    location.hash = "";
     await this.#session.logout();
   }
 
@@ -210,14 +210,14 @@ export class Shell {
     if (document.querySelector("dialog[open], :popover-open")) return;
     const command = event.ctrlKey || event.metaKey;
     if (command && event.key.toLowerCase() === "k") {
-      if (ONE_SCREEN.matches) go(undefined);
+      if (ONE_SCREEN.matches) this.#go(undefined);
       this.#list.focusSearch();
     } else if (command && event.key === "z" && !takesText(event.target)) {
       if (!this.#toasts.act()) return;
     } else if (event.key === "n" && !command && !event.altKey && !takesText(event.target)) {
       void this.#create();
     } else if (event.key === "Escape" && this.#memory && !takesText(event.target)) {
-      go(undefined);
+      this.#go(undefined);
     } else return;
     event.preventDefault();
   }
@@ -243,9 +243,4 @@ export class Shell {
       ),
     );
   }
-}
-
-/** Navigates; the way back is the browser's. */
-function go(id: string | undefined, messageId?: string): void {
-  location.hash = [id, messageId].filter(Boolean).join("/");
 }
