@@ -46,6 +46,8 @@ export class MemoryView {
   #remove: HTMLButtonElement;
   #category: CategoryChip;
   #banner = h("div", { class: "banner", role: "alert", hidden: true });
+  /** For who does not see it: the title that is seen is a field. */
+  #heading = h("h1", { class: "unseen" });
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
   /** The message to be shown once the thread is there. */
@@ -82,6 +84,7 @@ export class MemoryView {
     this.element = h(
       "main",
       { class: "memory", "aria-label": "Memory" },
+      this.#heading,
       h(
         "header",
         { class: "memory-bar" },
@@ -194,6 +197,7 @@ export class MemoryView {
 
   #describe(row: Row): void {
     document.title = `${row.title || "Untitled"} · Memory`;
+    this.#heading.textContent = row.title || "Untitled";
     const label = row.isFavorite ? "Remove from favourites" : "Add to favourites";
     this.#star.setAttribute("aria-label", label);
     this.#star.title = label;

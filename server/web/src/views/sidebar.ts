@@ -11,7 +11,7 @@ export const views: Readonly<Record<View, [label: string, icon: IconName]>> = {
   all: ["All memories", "inbox"],
   favorites: ["Favourites", "star"],
   shared: ["Shared with me", "users"],
-  uncategorized: ["Uncategorized", "tray"],
+  uncategorized: ["Uncategorized", "dashed"],
   archive: ["Archive", "archive"],
   trash: ["Trash", "trash"],
 };

@@ -38,7 +38,11 @@ export class ThreadView {
   #marked = "";
   #look: ReturnType<typeof setTimeout> | undefined;
   #list = h("ol", { class: "messages", "aria-label": "Messages" });
-  #divider = h("li", { class: "unread", role: "separator" }, h("span", {}, "New"));
+  #divider = h(
+    "li",
+    {},
+    h("div", { class: "unread", role: "separator" }, h("span", {}, "New")),
+  );
   #earlier: HTMLButtonElement;
   #none = h("p", { class: "section-none" });
   #only = h("p", { class: "thread-only" }, icon("eye"), h("span"));

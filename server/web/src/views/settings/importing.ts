@@ -95,7 +95,7 @@ function report(one: Import): HTMLElement {
       { class: "entry-text", role: "status" },
       h("strong", {}, title),
       why && h("span", {}, why),
-      h("span", {}, brought(one)),
+      (status !== "failed" || one.memories > 0) && h("span", {}, brought(one)),
     ),
     skipped.length > 0 && leftOut(one),
   );
