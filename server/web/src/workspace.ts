@@ -50,7 +50,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.imports = new Imports(this.client, this.uploads, store);
     const name = nameOf(user);
     this.drafts = new Drafts();
-    this.outbox = new Outbox(name, cache, this.client);
+    this.outbox = new Outbox(this.client, (work) => cache.detach(work));
     this.library = new Library(name, cache, this.client, this.outbox, this.drafts);
     this.client.on("status", () => this.#online());
     this.client.on("event", ({ name }) => {
@@ -92,11 +92,9 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     return this.profile.user;
   }
 
-  /** A memory's document; the server has heard of the memory before it is asked for it. */
+  /** A memory's document; the server has taken the memory out of the trash before it is asked. */
   async open(memoryId: string): Promise<MemoryDocument> {
-    if (this.client.status === "online" && this.library.isAwaited(memoryId)) {
-      await this.outbox.drain();
-    }
+    await this.library.restored(memoryId);
     return this.client.open(memoryId);
   }
 
@@ -105,7 +103,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     const changed = new Set(await this.client.pendingDocuments());
     for (const { body } of this.outbox.entries) {
       if ("ids" in body) for (const id of body.ids) changed.add(id);
-      else changed.add(body.id!);
+      else changed.add(body.id);
     }
     return changed.size;
   }
@@ -121,7 +119,6 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.#stop.abort();
     clearTimeout(this.#news);
     this.library.stop();
-    this.outbox.stop();
     this.profile.stop();
     this.imports.stop();
     this.uploads.stop();
@@ -174,7 +171,6 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   }
 
   async #catchUp(): Promise<void> {
-    await this.outbox.drain();
     await Promise.all([this.library.update(), this.#updateTrash()]);
   }
 

@@ -174,7 +174,9 @@ export class MemoryView {
     }
     // Until the server has made a memory, or restored it, it has none, and that is no refusal.
     const missing = MISSING.has(sync?.error?.code ?? "");
-    const early = missing && library.isAwaited(this.#id);
+    const online = this.#workspace.client.status === "online";
+    const waits = missing || (online && sync?.state === "offline");
+    const early = waits && library.isAwaited(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
     const isBack = missing && this.#wasMissing && row !== undefined && !early;
