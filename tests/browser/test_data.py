@@ -64,6 +64,8 @@ async def test_an_archive_and_a_folder_of_markdown_are_brought_into_another_acco
     await other.sign_up(Person("Grace", "Hopper", f"grace-{uuid4().hex}@example.org"))
     report = await bring_in(other, taken)
     await expect(report).to_contain_text("1 memory")
+    said = other.page.get_by_text("The archive is brought in: 1 memory.")
+    await expect(said).to_be_visible()
     await other.page.keyboard.press("Escape")
     report = await bring_in(other, folder.getvalue())
     await report.get_by_text("1 entry was left out").click()

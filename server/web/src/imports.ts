@@ -10,12 +10,13 @@ const TOGETHER_MS = 300; // news within this are answered by one look
  * the account's files, where they would take room for nothing. It all goes on when the page shows
  * something else; what was sent is brought in after a reload too.
  */
-export class Imports extends Emitter<{ changed: void }> {
+export class Imports extends Emitter<{ changed: void; ended: Import }> {
   #client: MemoryClient;
   #uploads: Uploads;
   #store: DocumentStore;
   #stop: (() => void)[];
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
   /** What the server says there was and is, the newest first. */
   list: readonly Import[] = [];
   /** The archive that is being sent. */
@@ -72,12 +73,14 @@ export class Imports extends Emitter<{ changed: void }> {
     const { imports } = await this.#client.call("account.imports", {});
     this.list = imports;
     this.emit("changed", undefined);
-    const over = imports.filter(({ status }) => status !== "running").map(({ fileId }) => fileId);
     const sent = await this.#sent();
-    await this.#discard(sent.filter((id) => over.includes(id)));
+    const over = imports.filter(({ fileId, status }) => status !== "running" && sent.includes(fileId));
+    await this.#discard(over.map(({ fileId }) => fileId));
+    for (const one of over) this.emit("ended", one);
   }
 
   stop(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     for (const stop of this.#stop) stop();
   }
@@ -95,7 +98,8 @@ export class Imports extends Emitter<{ changed: void }> {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#lookNow().catch((error: unknown) => {
-        if (!(error instanceof MemoError)) throw error; // the next news ask again
+        // The next news ask again.
+        if (!(error instanceof MemoError) && !this.#closed) throw error;
       });
     }, TOGETHER_MS);
   }

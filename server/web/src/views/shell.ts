@@ -10,6 +10,7 @@ import { ask } from "./dialog";
 import { Invitations } from "./invitations";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
+import { brought } from "./settings/importing";
 import { Settings, type SectionName } from "./settings/settings";
 import { Sidebar } from "./sidebar";
 import { changes } from "./status";
@@ -70,6 +71,10 @@ export class Shell {
       workspace.client.on("status", connection),
       workspace.outbox.on("changed", connection),
       workspace.on("refused", (message) => toasts.show(message, "error")),
+      workspace.imports.on("ended", (one) => {
+        if (one.status === "failed") toasts.show("The archive could not be brought in.", "error");
+        else toasts.show(`The archive is brought in: ${brought(one)}.`);
+      }),
       this.#filter.on("changed", ({ view }) => this.#looked(view === "trash")),
       library.on("changed", () => this.#restored()),
     );

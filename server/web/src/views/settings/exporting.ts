@@ -13,6 +13,7 @@ const FRESH_MS = 30 * 60_000; // an address is good for an hour
 export function exportPanel(context: Context): HTMLElement {
   const { client, signal } = context;
   const list = h("ul", { class: "entries", "aria-label": "Archives" });
+  const said = h("p", { class: "unseen", role: "status" });
   let shown = "";
   const refresh = async () => {
     const { exports } = await client.call("account.exports", {});
@@ -21,6 +22,7 @@ export function exportPanel(context: Context): HTMLElement {
     shown = now;
     list.hidden = exports.length === 0;
     list.replaceChildren(...exports.map(row));
+    said.textContent = exports[0] ? facts(exports[0]) : "";
   };
   const again = () => {
     refresh().catch((error: unknown) => {
@@ -47,31 +49,29 @@ export function exportPanel(context: Context): HTMLElement {
       "All that you have, as one ZIP file: memories as Markdown and as data, with their messages, " +
         "files and history. It is kept here for a week.",
     ),
+    h("div", { class: "panel-actions" }, actionButton("Make an archive", make)),
     loaded(context, async () => {
       await refresh();
       return list;
     }),
-    h("div", { class: "panel-actions" }, actionButton("Make an archive", make)),
+    said,
   );
 }
 
-function row({ status, size: bytes, createdAt, expiresAt, url }: Export): HTMLElement {
-  const facts = {
-    preparing: "Being made. You can leave this page meanwhile.",
-    ready: `${size(bytes ?? 0)} · kept until ${shortTime(expiresAt)}`,
-    failed: "It could not be made. Try again in a while.",
-  }[status];
+function facts({ status, size: bytes, expiresAt }: Export): string {
+  if (status === "preparing") return "Being made. You can leave this page meanwhile.";
+  if (status === "failed") return "It could not be made. Try again in a while.";
+  return `${size(bytes ?? 0)} · kept until ${shortTime(expiresAt)}`;
+}
+
+function row(one: Export): HTMLElement {
+  const { status, createdAt, url } = one;
   const name = `Archive of ${shortTime(createdAt)}`;
   return h(
     "li",
     { class: "entry", "data-state": status, title: fullTime(createdAt) },
     icon(status === "preparing" ? "spinner" : status === "failed" ? "alert" : "archive"),
-    h(
-      "div",
-      { class: "entry-text", role: "status" },
-      h("strong", {}, name),
-      h("span", {}, facts),
-    ),
+    h("div", { class: "entry-text" }, h("strong", {}, name), h("span", {}, facts(one))),
     status === "ready" &&
       url &&
       h(

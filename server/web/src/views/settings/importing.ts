@@ -28,6 +28,7 @@ export function importPanel(context: Context): HTMLElement {
   const sending = h("ul", { class: "upload-list", "aria-label": "Being sent" });
   const problem = h("p", { class: "form-error", role: "alert" });
   const list = h("ul", { class: "entries", "aria-label": "Brought in" });
+  const said = h("p", { class: "unseen", role: "status" });
   let sent: { upload: Upload; stop: () => void } | undefined;
   let shown = "";
   const showSending = (upload: Upload | undefined) => {
@@ -52,6 +53,7 @@ export function importPanel(context: Context): HTMLElement {
     shown = now;
     list.hidden = imports.list.length === 0;
     list.replaceChildren(...imports.list.map(report));
+    said.textContent = imports.list[0] ? titleOf(imports.list[0]) : "";
   };
   const stop = imports.on("changed", show);
   signal.addEventListener("abort", () => {
@@ -68,23 +70,25 @@ export function importPanel(context: Context): HTMLElement {
       "An archive that was made here or on another server, or a folder of Markdown notes as a ZIP " +
         "file, such as Obsidian's. What is here already stays as it is, so nothing is doubled.",
     ),
+    h("div", { class: "panel-actions" }, choose),
+    problem,
+    sending,
     loaded(context, async () => {
       await imports.update();
       return list;
     }),
-    sending,
-    problem,
-    h("div", { class: "panel-actions" }, choose),
+    said,
   );
 }
 
+function titleOf({ status, createdAt, finishedAt }: Import): string {
+  if (status === "running") return "Being brought in…";
+  if (status === "failed") return "Could not be brought in";
+  return `Brought in ${shortTime(finishedAt ?? createdAt)}`;
+}
+
 function report(one: Import): HTMLElement {
-  const { status, createdAt, finishedAt, error, skipped } = one;
-  const title = {
-    running: "Being brought in…",
-    done: `Brought in ${shortTime(finishedAt ?? createdAt)}`,
-    failed: "Could not be brought in",
-  }[status];
+  const { status, createdAt, error, skipped } = one;
   const why = error && sentence(new MemoError("invalid_request", error));
   return h(
     "li",
@@ -92,8 +96,8 @@ function report(one: Import): HTMLElement {
     icon(status === "running" ? "spinner" : status === "failed" ? "alert" : "check"),
     h(
       "div",
-      { class: "entry-text", role: "status" },
-      h("strong", {}, title),
+      { class: "entry-text" },
+      h("strong", {}, titleOf(one)),
       why && h("span", {}, why),
       (status !== "failed" || one.memories > 0) && h("span", {}, brought(one)),
     ),
@@ -101,7 +105,8 @@ function report(one: Import): HTMLElement {
   );
 }
 
-function brought({ status, memories, present, files, versions }: Import): string {
+/** What came of one, in short. */
+export function brought({ status, memories, present, files, versions }: Import): string {
   const parts = [
     counted(memories, "memory", "memories"),
     files > 0 && counted(files, "file", "files"),

@@ -66,9 +66,12 @@ function consequences(own: number, shared: number): Child[] {
     own === 0
       ? "Your trash, your files and your archives go, and so do your categories."
       : `${memories}, with threads, files and history, and so do your trash and archives.`,
-    shared > 0 &&
-      `${shared === 1 ? "One is" : `${shared.toLocaleString()} are`} shared, or open to others: ` +
-        "they lose it too. To leave it to somebody, make them its owner first, under Share.",
+    shared === 1 &&
+      "One is shared or open to others: they lose it too. To leave it to somebody, make them its " +
+        "owner first, under Share.",
+    shared > 1 &&
+      `${shared.toLocaleString()} are shared or open to others: they lose them too. To leave one ` +
+        "to somebody, make them its owner first, under Share.",
     "What you wrote in the memories of others stays there, without your name.",
     "All your devices are signed out. Nobody can bring anything back, neither you nor we.",
   ];
