@@ -7,8 +7,9 @@ from protocol.records import Body, Timestamp
 
 class DeviceSession(Body, frozen=True):
     """One signed-in device. `device` is a readable name made from `user_agent`, such as
-    `Firefox on Windows`; `current` is the session of this very connection. `address` is where it
-    signed in from. `last_active_at` is exact to five minutes. Without a refresh until
+    `Firefox on Windows`; `current` is the session of this very connection. `address` is what it
+    signed in from, and `place` where that is, like `Lisbon, Portugal`, on a server that can tell.
+    `last_active_at` is exact to five minutes. Without a refresh until
     `expires_at` it is signed out."""
 
     id: UUID
@@ -16,6 +17,7 @@ class DeviceSession(Body, frozen=True):
     device: str
     user_agent: str | None
     address: str | None
+    place: str | None
     created_at: Timestamp
     last_active_at: Timestamp
     expires_at: Timestamp

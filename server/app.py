@@ -38,6 +38,7 @@ from server.identity.deletion import Confirmation, Deletion
 from server.identity.guard import Guard
 from server.identity.oauth import OAuth
 from server.identity.openid import OpenIdProvider
+from server.identity.places import Places
 from server.identity.profile import Profile
 from server.identity.providers import providers, site
 from server.identity.sessions import Sessions
@@ -269,7 +270,9 @@ class App:
                 sharing=sharing,
                 feed=Feed(feed),
                 files=store.files,
-                sessions=Sessions(auth, SessionRows(pool), notices.session_ended),
+                sessions=Sessions(
+                    auth, SessionRows(pool), Places(settings.geoip_database), notices.session_ended
+                ),
                 profile=Profile(accounts, Profiles(pool), notices),
                 admin=Admin(accounts, Installation(pool), notices.session_ended),
                 identity=identity,

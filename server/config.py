@@ -86,6 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     """TRUSTED_PROXIES: the addresses or networks whose X-Forwarded-For is believed."""
 
+    geoip_database: Path | None = None
+    """GEOIP_DATABASE: a file in MaxMind's format that tells where an address is."""
+
     blob_url: str | None = None
     """BLOB_URL: where the bytes of files are: `file:///directory`, `s3://bucket/prefix`, `gs://`
     or `az://`, with the credentials that each cloud's own tools use; unset, in DATA_DIR/blobs."""
@@ -191,6 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "LOG_FORMAT": ("log_format", _one_of(get_args(LogFormat))),
             "CORS_ORIGINS": ("cors_origins", _origins),
             "TRUSTED_PROXIES": ("trusted_proxies", _networks),
+            "GEOIP_DATABASE": ("geoip_database", _path),
             "BLOB_URL": ("blob_url", _blob_url),
             "FILE_QUOTA": ("file_quota_bytes", _size),
             "MAX_FILE_BYTES": ("max_file_bytes", _size),

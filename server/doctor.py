@@ -15,6 +15,7 @@ from protocol.errors import MemoError
 from server import app, serving
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.identity.places import Places
 from server.identity.providers import providers
 from server.mail.transport import reachable
 from server.tokens import read_key
@@ -44,6 +45,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield await _redis(settings.redis_url)
     if settings.jwt_private_key is not None:
         yield _signing_key(settings.jwt_private_key)
+    if settings.geoip_database is not None:
+        yield _places(settings.geoip_database)
     yield _encryption(settings)
     yield await _mail(settings)
     yield await _providers(settings)
@@ -147,6 +150,14 @@ def _signing_key(value: str) -> Finding:
     except ConfigError as error:
         return Finding("signing key", False, str(error))
     return Finding("signing key", True, "the one of JWT_PRIVATE_KEY")
+
+
+def _places(file: Path) -> Finding:
+    try:
+        Places(file)
+    except ConfigError as error:
+        return Finding("places", False, str(error))
+    return Finding("places", True, f"addresses are looked up in {file}")
 
 
 def _encryption(settings: Settings) -> Finding:

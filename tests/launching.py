@@ -132,7 +132,9 @@ def run(
         with start(arguments, env=env, stdin=stdin) as process:
             stdout, stderr = process.communicate(timeout)
     assert process.returncode is not None
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(
+        list(map(str, arguments)), process.returncode, stdout, stderr
+    )
 
 
 @cache

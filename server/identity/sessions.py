@@ -13,16 +13,20 @@ from server.auth import Auth
 from server.connection import ConnectionCall
 from server.dispatch import Call
 from server.identity.devices import device_name
+from server.identity.places import Places
 from storage.sessions import SessionRow, SessionRows
 
 
 class Sessions:
-    """Binds `session.*`, `sessions.*` and `account.me`. `end` closes a session's connections, on
-    every node."""
+    """Binds `session.*`, `sessions.*` and `account.me`. `places` says where their
+    addresses are. `end` closes a session's connections, on every node."""
 
-    def __init__(self, auth: Auth, rows: SessionRows, end: Callable[[UUID], None]) -> None:
+    def __init__(
+        self, auth: Auth, rows: SessionRows, places: Places, end: Callable[[UUID], None]
+    ) -> None:
         self._auth = auth
         self._rows = rows
+        self._places = places
         self._end = end
 
     async def renew(self, call: ConnectionCall, request: RenewSession) -> RenewedSession:
@@ -39,7 +43,7 @@ class Sessions:
     async def list(self, call: Call, request: Empty) -> SessionList:  # noqa: ARG002
         current = call.principal.session_id
         rows = await self._rows.of(call.principal.account_id)
-        return SessionList(sessions=[_session(row, current) for row in rows])
+        return SessionList(sessions=[self._session(row, current) for row in rows])
 
     async def end(self, call: ConnectionCall, request: EndSessions) -> Empty:
         """Raises:
@@ -64,15 +68,15 @@ class Sessions:
             self._end(request.id)
         return Empty()
 
-
-def _session(row: SessionRow, current: UUID) -> DeviceSession:
-    return DeviceSession(
-        id=row.id,
-        current=row.id == current,
-        device=device_name(row.user_agent),
-        user_agent=row.user_agent,
-        address=row.address,
-        created_at=timestamp(row.created_at),
-        last_active_at=timestamp(row.last_active_at),
-        expires_at=timestamp(row.expires_at),
-    )
+    def _session(self, row: SessionRow, current: UUID) -> DeviceSession:
+        return DeviceSession(
+            id=row.id,
+            current=row.id == current,
+            device=device_name(row.user_agent),
+            user_agent=row.user_agent,
+            address=row.address,
+            place=self._places.of(row.address),
+            created_at=timestamp(row.created_at),
+            last_active_at=timestamp(row.last_active_at),
+            expires_at=timestamp(row.expires_at),
+        )

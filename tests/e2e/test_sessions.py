@@ -14,6 +14,7 @@ from protocol import frames
 from protocol.errors import CloseCode
 from tests.conftest import fresh_database, fresh_directory
 from tests.e2e.rawsocket import RawSocket
+from tests.geoip import write_places
 from tests.redisserver import RedisServer
 from tests.serving import LocalServer
 
@@ -34,6 +35,7 @@ async def nodes(address: str, redis: RedisServer) -> AsyncIterator[list[LocalSer
     """Two nodes with the plan's tiers, that look for nothing by themselves: what they know they
     were told."""
     with fresh_directory() as directory, pytest.MonkeyPatch.context() as patch:
+        places = write_places(directory / "places.mmdb", {"127.0.0.0/8": ("Lisbon", "Portugal")})
         patch.setattr("server.roster.SESSIONS_SECONDS", 600.0)
         nodes = [
             LocalServer(
@@ -42,6 +44,7 @@ async def nodes(address: str, redis: RedisServer) -> AsyncIterator[list[LocalSer
                 REDIS_URL=redis.url,
                 BLOB_URL=f"file://{directory}/blobs",
                 FEATURES="tiers",
+                GEOIP_DATABASE=str(places),
             )
             for name in "AB"
         ]
@@ -136,6 +139,7 @@ async def test_an_account_sees_its_devices_by_name_and_only_its_own(
     [here] = [session for session in sessions if session["current"]]
     assert here["device"] == "python-httpx"
     assert here["address"] == "127.0.0.1"
+    assert here["place"] == "Lisbon, Portugal"
     [there] = [session for session in sessions if not session["current"]]
     assert there["userAgent"] == firefox
     # Remembered for 30 days, the other for 7.

@@ -1210,8 +1210,9 @@ export interface SessionList {
 
 /**
  * One signed-in device. `device` is a readable name made from `userAgent`, such as `Firefox on
- * Windows`; `current` is the session of this very connection. `address` is where it signed in from.
- * `lastActiveAt` is exact to five minutes. Without a refresh until `expiresAt` it is signed out.
+ * Windows`; `current` is the session of this very connection. `address` is what it signed in from,
+ * and `place` where that is, like `Lisbon, Portugal`, on a server that can tell. `lastActiveAt` is
+ * exact to five minutes. Without a refresh until `expiresAt` it is signed out.
  */
 export interface DeviceSession {
   id: string;
@@ -1219,6 +1220,7 @@ export interface DeviceSession {
   device: string;
   userAgent: string | null;
   address: string | null;
+  place: string | null;
   /** RFC 3339, in UTC. */
   createdAt: string;
   /** RFC 3339, in UTC. */

@@ -49,7 +49,7 @@ export function devicesSection(context: Context): HTMLElement {
 }
 
 function row(session: DeviceSession, end: (id: string) => Promise<void>): HTMLElement {
-  const { id, current, device, address, lastActiveAt, createdAt } = session;
+  const { id, current, device, address, place, lastActiveAt, createdAt } = session;
   const when = current ? "here and now" : `active ${shortTime(lastActiveAt)}`;
   return h(
     "li",
@@ -59,7 +59,7 @@ function row(session: DeviceSession, end: (id: string) => Promise<void>): HTMLEl
       "div",
       { class: "entry-text" },
       h("strong", {}, device),
-      h("span", {}, [when, address].filter(Boolean).join(" · ")),
+      h("span", {}, [when, place, address].filter(Boolean).join(" · ")),
     ),
     current
       ? h("span", { class: "badge", "data-good": "true" }, "This device")
