@@ -45,18 +45,21 @@ export class Filter extends Emitter<{ changed: Query }> {
   constructor(name: string) {
     super();
     this.#key = `${name}.list`;
-    this.query = { ...everything, sort: "edited", ...kept(localStorage.getItem(this.#key)) };
+    const last = sessionStorage.getItem(this.#key) ?? localStorage.getItem(this.#key);
+    this.query = { ...everything, sort: "edited", ...kept(last) };
   }
 
   set(change: Partial<Query>): void {
     this.query = { ...this.query, ...change };
-    localStorage.setItem(this.#key, JSON.stringify({ ...this.query, search: undefined }));
+    const text = JSON.stringify({ ...this.query, search: undefined });
+    sessionStorage.setItem(this.#key, text); // this tab's, which reloads as it is
+    localStorage.setItem(this.#key, text); // the device's, for the next tab
     this.emit("changed", this.query);
   }
 
   /** Leaves nothing of it on the device. */
   forget(): void {
-    localStorage.removeItem(this.#key);
+    for (const storage of [sessionStorage, localStorage]) storage.removeItem(this.#key);
   }
 
   /** Another view, and what narrowed the last one is let go. */

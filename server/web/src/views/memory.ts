@@ -174,9 +174,7 @@ export class MemoryView {
     }
     // Until the server has made a memory, or restored it, it has none, and that is no refusal.
     const missing = MISSING.has(sync?.error?.code ?? "");
-    const online = this.#workspace.client.status === "online";
-    const waits = missing || (online && sync?.state === "offline");
-    const early = waits && library.isAwaited(this.#id);
+    const early = missing && library.isAwaited(this.#id);
     const refused = sync?.state === "refused" && !early;
     const gone = this.#wasListed && !row;
     const isBack = missing && this.#wasMissing && row !== undefined && !early;
@@ -184,7 +182,11 @@ export class MemoryView {
     if (isBack) this.#document?.retry();
     // Offline the connection has not said so, but the list knows who only reads.
     const role = this.#around?.role ?? row?.role;
-    if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync, role === "commenter");
+    // Edits of a document that is yet to be opened at the server are on their way.
+    const online = this.#workspace.client.status === "online";
+    const opening = online && sync?.state === "offline" && sync.pending > 0;
+    const shown = sync && (early || opening) ? { ...sync, state: "saving" as const } : sync;
+    if (shown) this.#status.show(shown, role === "commenter");
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;
     if (refused) this.#warn(advice(lost, sync.error?.message));
