@@ -27,6 +27,17 @@ _SEEN = """
         WHERE s.memory_id = f.memory_id AND s.user_id = $2 AND d.deleted_at IS NULL))
 """
 
+# It sees a file also as the picture of somebody whom it shares a memory with.
+_SHOWN = f"""
+    ({_SEEN} OR EXISTS (
+        SELECT FROM users u
+        JOIN memberships theirs ON theirs.user_id = u.id
+        JOIN memberships own ON own.memory_id = theirs.memory_id AND own.user_id = $2
+        JOIN documents d ON d.id = own.memory_id
+        WHERE u.id = f.user_id AND u.avatar_url = '/api/files/' || f.id::text
+            AND d.deleted_at IS NULL))
+"""
+
 # Blobs of an account ($1) that count: bytes that nothing refers to any more do not.
 USED_BYTES = """
     SELECT coalesce(sum(b.size), 0)::bigint FROM blobs b
@@ -160,7 +171,7 @@ class FileRows:
         MemoError: `not_found`, also when the account may not see it.
         """
         row = await self._pool.fetchrow(
-            f"SELECT {FILE_COLUMNS} FROM files f WHERE f.id = $1 AND {_SEEN}", file_id, account_id
+            f"SELECT {FILE_COLUMNS} FROM files f WHERE f.id = $1 AND {_SHOWN}", file_id, account_id
         )
         if row is None:
             raise _not_found()
@@ -177,7 +188,7 @@ class FileRows:
             f"""
             SELECT {FILE_COLUMNS}, b.path, b.size, b.part_bytes, b.parts
             FROM files f LEFT JOIN blobs b ON b.path = f.storage_path
-            WHERE f.id = $1 AND {_SEEN}
+            WHERE f.id = $1 AND {_SHOWN}
                 AND EXISTS (SELECT FROM users a WHERE a.id = $2 AND a.is_active)
             """,
             file_id,

@@ -1,5 +1,6 @@
 """Ways into an account, and its settings: in the console, with mail and a provider around it."""
 
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -11,7 +12,7 @@ import pyotp
 import pytest
 import pytest_asyncio
 from PIL import Image
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenWindow
 from tests.browser.window import Person, Window
@@ -74,17 +75,6 @@ def server(house: House) -> LocalServer:
     return house.server
 
 
-async def settings(window: Window, section: str) -> Locator:
-    """The settings, open at a section."""
-    page = window.page
-    await page.get_by_role("button", name="Account").click()
-    await page.get_by_role("button", name="Settings").click()
-    dialog = page.get_by_role("dialog", name="Settings")
-    await dialog.get_by_role("navigation").get_by_role("button", name=section).click()
-    await expect(dialog.get_by_role("heading", name=section, level=3)).to_be_visible()
-    return dialog
-
-
 async def on_the_providers_page(page: Page, name: str) -> None:
     """Signs in there as whoever has this name, and comes back."""
     await page.locator("input[name=login]").fill(name)
@@ -120,7 +110,7 @@ async def test_a_forgotten_password_is_set_anew_by_a_link(
 async def test_an_address_is_confirmed_and_an_open_page_sees_it(
     first: Window, house: House, ada: Person
 ) -> None:
-    dialog = await settings(first, "Security")
+    dialog = await first.settings("Security")
     await expect(dialog.get_by_text("Not confirmed")).to_be_visible()
     await dialog.get_by_role("button", name="Send the link again").click()
     # One was sent when the account was made.
@@ -137,7 +127,7 @@ async def test_an_address_is_confirmed_and_an_open_page_sees_it(
 async def test_two_factor_is_turned_on_and_asked_for_at_the_door(
     first: Window, open_window: OpenWindow, ada: Person
 ) -> None:
-    dialog = await settings(first, "Security")
+    dialog = await first.settings("Security")
     await dialog.get_by_text("Turn it on").click()
     await dialog.locator("#enable-password").fill("Wrong1!password")
     await dialog.get_by_role("button", name="Go on").click()
@@ -175,7 +165,7 @@ async def test_who_comes_with_google_is_let_in(open_window: OpenWindow) -> None:
     await on_the_providers_page(page, "grace")
     await expect(window.search).to_be_visible()
     assert page.url.endswith("/")
-    dialog = await settings(window, "Security")
+    dialog = await window.settings("Security")
     await expect(dialog.get_by_text("This account has no password")).to_be_visible()
     await dialog.get_by_role("button", name="Unlink Google").click()
     await expect(dialog.locator("[data-failed=true]:not(:empty)")).to_be_visible()
@@ -183,8 +173,29 @@ async def test_who_comes_with_google_is_let_in(open_window: OpenWindow) -> None:
     await expect(window.search).to_be_visible()
 
 
+async def test_who_has_no_password_leaves_with_a_code_by_mail(
+    open_window: OpenWindow, house: House
+) -> None:
+    window = await open_window()
+    page = window.page
+    await page.get_by_role("button", name="Continue with Google").click()
+    await on_the_providers_page(page, "leaving")
+    await expect(window.search).to_be_visible()
+    dialog = await window.settings("Your data")
+    await dialog.get_by_text("Delete your account…").click()
+    await dialog.get_by_role("button", name="Send me a code").click()
+    await expect(dialog.get_by_text("Sent to leaving@example.com.")).to_be_visible()
+    letter = await house.room.letter("leaving@example.com", "delete your account")
+    code = re.search(r"to do it with:\s+(\S+)", letter)
+    assert code
+    await dialog.get_by_label("Code from the message").fill(code[1])
+    await dialog.get_by_label("Type “delete” to confirm").fill("delete")
+    await dialog.get_by_role("button", name="Delete my account for good").click()
+    await expect(page.get_by_role("heading", name="Welcome back")).to_be_visible()
+
+
 async def test_google_is_linked_to_an_account_that_is_there(first: Window) -> None:
-    dialog = await settings(first, "Security")
+    dialog = await first.settings("Security")
     await dialog.get_by_role("button", name="Link Google").click()
     await on_the_providers_page(first.page, "linked")
     await expect(dialog.get_by_role("button", name="Unlink Google")).to_be_visible()
@@ -196,7 +207,7 @@ async def test_google_is_linked_to_an_account_that_is_there(first: Window) -> No
 async def test_a_profile_is_saved_with_what_is_wrong_at_its_field(
     first: Window, second: Window
 ) -> None:
-    dialog = await settings(first, "Profile")
+    dialog = await first.settings("Profile")
     await dialog.get_by_label("First name").fill("Augusta")
     await dialog.get_by_label("Phone").fill("12345")
     await dialog.get_by_role("button", name="Save").click()
@@ -218,7 +229,7 @@ async def test_a_profile_is_saved_with_what_is_wrong_at_its_field(
 
 
 async def test_another_device_is_signed_out(first: Window, second: Window) -> None:
-    dialog = await settings(first, "Devices")
+    dialog = await first.settings("Devices")
     await expect(dialog.get_by_role("listitem")).to_have_count(2)
     await expect(dialog.get_by_role("listitem").filter(has_text="This device")).to_have_count(1)
     await dialog.get_by_role("button", name="Sign out all others").click()
@@ -231,7 +242,7 @@ async def test_another_device_is_signed_out(first: Window, second: Window) -> No
 async def test_who_looks_after_the_installation_finds_and_closes_accounts(
     first: Window, open_window: OpenWindow, house: House, ada: Person
 ) -> None:
-    dialog = await settings(first, "Profile")
+    dialog = await first.settings("Profile")
     sections = dialog.get_by_role("navigation")
     await expect(sections.get_by_role("button", name="Administration")).to_have_count(0)
     await first.page.keyboard.press("Escape")
@@ -244,7 +255,7 @@ async def test_who_looks_after_the_installation_finds_and_closes_accounts(
     await database.close()
     await first.page.reload()
     await expect(first.page.locator(".connection")).to_have_text("Online")
-    dialog = await settings(first, "Administration")
+    dialog = await first.settings("Administration")
     await expect(dialog.get_by_text("Signed-in devices")).to_be_visible()
     await dialog.get_by_label("Search accounts").fill(other.email)
     await expect(dialog.get_by_text("1 account", exact=True)).to_be_visible()
@@ -264,7 +275,7 @@ async def test_settings_say_that_the_server_is_out_of_reach_and_go_on_by_themsel
     page = first.page
     await page.context.set_offline(True)
     await expect(page.locator(".connection")).to_contain_text("Offline")
-    dialog = await settings(first, "Storage")
+    dialog = await first.settings("Storage")
     await expect(dialog.get_by_text("can't be reached")).to_be_visible()
     await page.context.set_offline(False)
     await expect(dialog.get_by_text("in 0 files")).to_be_visible()
@@ -275,9 +286,9 @@ async def test_a_phone_shows_all_settings_without_scrolling_sideways(
 ) -> None:
     phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
     await phone.sign_up(ada)
-    for section in ("Profile", "Security", "Devices", "Storage"):
+    for section in ("Profile", "Security", "Devices", "Storage", "Your data"):
         await phone.page.get_by_role("button", name="Views and categories").tap()
-        dialog = await settings(phone, section)
+        dialog = await phone.settings(section)
         await expect(dialog.locator(".panel").first).to_be_visible()
         body = dialog.locator(".settings-body")
         assert await body.evaluate("body => body.scrollWidth <= body.clientWidth"), section

@@ -261,6 +261,28 @@ async def test_two_tabs_share_a_session_and_sign_out_together(first: Window, ada
         await expect(heading).to_be_visible()
 
 
+async def test_what_one_tab_makes_offline_is_seen_and_sent_by_another(
+    first: Window, second: Window
+) -> None:
+    await first.write("Lamp", "for the hall")
+    await first.saved()
+    tab = Window(await first.page.context.new_page())
+    await tab.page.goto("/")
+    await expect(tab.rows).to_have_count(1)
+    await first.page.context.set_offline(True)
+    await tab.write("Shelf", "for the books")
+    await expect(tab.status).to_contain_text("unsent")
+    await first.row("Lamp").click(button="right")
+    await first.page.locator("[role=menuitem]").filter(has_text="Move to trash").click()
+    await expect(tab.rows).to_have_count(1)
+    await tab.page.close()
+    await expect(first.rows).to_have_text(re.compile("Shelf"))
+    await first.page.context.set_offline(False)
+    await expect(second.rows).to_have_text(re.compile("Shelf"))
+    await second.open("Shelf")
+    await expect(second.body).to_have_text("for the books")
+
+
 async def test_unsent_changes_outlive_the_end_of_the_session(
     first: Window, second: Window, ada: Person
 ) -> None:

@@ -1,5 +1,6 @@
 """The library in the console: categories, views, the trash, many memories at once, and search."""
 
+import asyncio
 import re
 from uuid import UUID
 
@@ -81,6 +82,28 @@ async def test_categories_are_made_offline_and_put_in_order_on_all_devices(
     await drag(first, categories(first).first, categories(first).nth(2))
     for window in (first, second):
         await expect(categories(window).nth(2)).to_have_accessible_name("Work")
+
+
+async def test_a_reload_keeps_view_filters_and_order(first: Window) -> None:
+    page = first.page
+    for title in ("Pear", "Apple", "Fig"):
+        await first.write(title, "from the garden")
+    await page.keyboard.press("Escape")
+    await from_menu(first, "Pear", "Category")
+    await entry(first, "Work").click()
+    await view(first, "Uncategorized").click()
+    await expect(first.rows).to_have_text([re.compile("Fig"), re.compile("Apple")])
+    await page.get_by_role("button", name="Sort and dates").click()
+    await page.get_by_label("Title, A to Z").check()
+    await page.get_by_role("button", name="Today", exact=True).click()
+    await page.keyboard.press("Escape")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Uncategorized")).to_be_visible()
+    await expect(first.rows).to_have_text([re.compile("Apple"), re.compile("Fig")])
+    await expect(page.get_by_label("Narrowed to")).to_contain_text("Today")
+    await first.write("Quince", "stays in sight")
+    await expect(page.get_by_role("heading", name="Uncategorized")).to_be_visible()
+    await expect(first.rows).to_have_count(3)
 
 
 async def test_many_memories_are_changed_at_once_and_given_back(
@@ -169,6 +192,37 @@ async def test_search_and_dates_find_what_the_list_does_not_show(
     await expect(page.get_by_label("Narrowed to")).to_be_hidden()
 
 
+async def test_a_hit_in_a_thread_opens_it_at_the_message(
+    open_window: OpenWindow, first: Window, server: ServerProcess, ada: Person
+) -> None:
+    page = first.page
+    await first.write("Harbour", "and its boats")
+    await first.saved()
+    memory_id = UUID(await page.evaluate("location.hash.slice(1)"))
+    await first.write("Other", "nothing of it")
+    session = await first.session()
+    assert session
+    async with Client(server.socket_url, session["accessToken"]) as client:
+
+        async def say(content: str) -> None:
+            await client.call(MESSAGES_CREATE, CreateMessage(memory_id=memory_id, content=content))
+
+        await say("The lighthouse keeper")
+        await asyncio.gather(*(say(f"Message {number}") for number in range(60)))
+    phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
+    await phone.sign_in(ada)
+    for window in (first, phone):
+        found = window.page.locator(".message").filter(has_text="The lighthouse keeper")
+        await window.search.fill("lighthouse")
+        await expect(window.row("Harbour")).to_contain_text("In the thread")
+        await window.row("Harbour").click()
+        await expect(found).to_be_in_viewport()
+        await expect(found).to_have_class(re.compile("spotlit"))
+        await window.page.reload()
+        await expect(found).to_be_in_viewport()
+        await expect(found).to_have_class(re.compile("spotlit"))
+
+
 async def test_a_phone_has_views_in_a_drawer_and_menus_in_reach(
     open_window: OpenWindow, first: Window, ada: Person
 ) -> None:
@@ -184,3 +238,44 @@ async def test_a_phone_has_views_in_a_drawer_and_menus_in_reach(
     await expect(phone.page.get_by_role("heading", name="Travel")).to_be_visible()
     await expect(phone.rows).to_have_count(1)
     assert await phone.page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+async def test_a_finger_that_rests_on_a_category_moves_it_or_opens_its_menu(
+    open_window: OpenWindow, ada: Person
+) -> None:
+    phone = await open_window(viewport={"width": 375, "height": 812}, has_touch=True)
+    await phone.sign_up(ada)
+    await phone.page.get_by_role("button", name="Views and categories").tap()
+    touches = await phone.page.context.new_cdp_session(phone.page)
+
+    async def touch(kind: str, *points: tuple[float, float]) -> None:
+        at = [{"x": x, "y": y} for x, y in points]
+        await touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    await categories(phone).nth(2).tap(trial=True)  # once the drawer is where it will be
+    names = [await categories(phone).nth(index).get_attribute("title") for index in range(3)]
+    places = [await categories(phone).nth(index).bounding_box() for index in range(3)]
+    assert places[0]
+    assert places[2]
+    x, start, end = places[0]["x"] + 60, places[0]["y"] + 20, places[2]["y"] + 24
+    lifted = phone.page.locator(".dragged")
+    await touch("touchStart", (x, start))
+    await expect(lifted).to_have_count(1)
+    for step in range(1, 9):
+        await touch("touchMove", (x, start + (end - start) * step / 8))
+    await touch("touchEnd")
+    await expect(categories(phone).nth(2)).to_have_attribute("title", names[0] or "")
+    await expect(categories(phone).nth(0)).to_have_attribute("title", names[1] or "")
+    await touch("touchStart", (x, start))
+    await expect(lifted).to_have_count(1)
+    await touch("touchEnd")
+    await expect(entry(phone, "Change")).to_be_visible()
+    await phone.page.keyboard.press("Escape")
+    # A finger that moves at once scrolls.
+    await touch("touchStart", (x, start))
+    await touch("touchMove", (x, start + 60))
+    await touch("touchEnd")
+    await expect(lifted).to_have_count(0)
+    await phone.page.reload()
+    await phone.page.get_by_role("button", name="Views and categories").tap()
+    await expect(categories(phone).nth(2)).to_have_attribute("title", names[0] or "")

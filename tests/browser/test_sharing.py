@@ -1,8 +1,10 @@
 """Sharing in the console: invited, joined, given another role and removed, at once."""
 
+from io import BytesIO
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import OpenWindow
@@ -26,6 +28,14 @@ async def test_an_invited_commenter_comments_reads_only_and_is_removed(
 ) -> None:
     other = await open_window()
     await other.sign_up(bob)
+    picture = BytesIO()
+    Image.new("RGB", (300, 300), "teal").save(picture, "PNG")
+    settings = await first.settings("Profile")
+    await settings.get_by_label("Picture", exact=True).set_input_files(
+        {"name": "me.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    )
+    await expect(settings.locator(".avatar-large img")).to_be_visible()
+    await first.page.keyboard.press("Escape")
     await first.write("Ours", "Written by one")
     await first.saved()
     await first.page.get_by_label("Write a message").fill("What do you think?")
@@ -40,7 +50,9 @@ async def test_an_invited_commenter_comments_reads_only_and_is_removed(
     await card.get_by_role("button", name="Accept").click()
     await expect(other.body).to_have_text("Written by one")
     await expect(other.body).to_have_attribute("contenteditable", "false")
+    await expect(other.status).to_have_text("You can comment")
     await expect(other.page.get_by_role("separator")).to_have_text("New")
+    await expect(other.page.locator(".message .avatar img")).to_be_visible()
     field = other.page.get_by_label("Write a message")
     await field.fill("Very good")
     await field.press("Enter")

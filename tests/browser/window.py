@@ -99,6 +99,16 @@ class Window:
         session: dict[str, Any] | None = await self.page.evaluate(READ_SESSION)
         return session
 
+    async def settings(self, section: str) -> Locator:
+        """The settings, open at a section."""
+        page = self.page
+        await page.get_by_role("button", name="Account").click()
+        await page.get_by_role("button", name="Settings").click()
+        dialog = page.get_by_role("dialog", name="Settings")
+        await dialog.get_by_role("navigation").get_by_role("button", name=section).click()
+        await expect(dialog.get_by_role("heading", name=section, level=3)).to_be_visible()
+        return dialog
+
     def row(self, title: str) -> Locator:
         return self.rows.filter(has_text=title)
 

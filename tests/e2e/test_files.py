@@ -407,6 +407,30 @@ async def test_members_are_told_of_a_file_from_the_upload_to_its_end(
         assert "file" not in kinds
 
 
+async def test_a_picture_of_somebody_is_seen_by_those_who_share_a_memory_with_them(
+    ada: Person, bob: Person
+) -> None:
+    file_id = (await ada.upload(b"ada", "me.jpg"))["id"]
+    other_id = (await ada.upload(b"secret"))["id"]
+    await ada.call("account.update", avatarUrl=f"/api/files/{file_id}")
+    assert await bob.call("files.url", id=file_id) == "not_found"
+    memory_id = await ada.memory()
+    link = await ada.call("sharing.link", memoryId=memory_id, role="viewer")
+    await bob.call("sharing.accept", token=link["invitation"]["token"])
+    url = (await bob.call("files.url", id=file_id))["url"]
+    assert (await bob.http.get(url)).content == b"ada"
+    assert (await bob.http.get(f"/api/files/{file_id}")).status_code == 200
+    assert await bob.call("files.url", id=other_id) == "not_found"
+    assert await bob.call("files.delete", id=file_id) == "not_found"
+    assert await bob.call("files.update", id=file_id, filename="mine.jpg") == "not_found"
+    await ada.call("memories.delete", id=memory_id)
+    assert (await bob.http.get(url)).status_code == 404
+    await ada.call("memories.restore", id=memory_id)
+    assert (await bob.http.get(url)).status_code == 200
+    await ada.call("account.update", avatarUrl=None)
+    assert (await bob.http.get(url)).status_code == 404
+
+
 async def test_a_link_shows_one_file_to_whoever_has_it(server: LocalServer, ada: Person) -> None:
     file, other = await ada.upload(photo(), "a.jpg"), await ada.upload(b"other")
     await processed(ada, file["id"])

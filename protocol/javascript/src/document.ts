@@ -160,7 +160,13 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
   /** For the client only: brings all edits to the server, if it is there, and to the store. */
   async rest(): Promise<void> {
     this.#collect();
-    if (this.#channel.connected && this.#outbox.size > 0) await this.settled(closeLimitMs);
+    const connected = this.#channel.connected;
+    await this.#sent();
+    await this.#journal.flushed();
+    if (connected || !this.#channel.connected) return;
+    // It was attached while it was written, as the server came to know its memory: nobody else
+    // sends these edits before the next connection.
+    await this.#sent();
     await this.#journal.flushed();
   }
 
@@ -170,6 +176,10 @@ export class MemoryDocument extends Emitter<DocumentEvents> {
     this.#channel.close();
     this.#unwatch?.();
     this.doc.destroy();
+  }
+
+  async #sent(): Promise<void> {
+    if (this.#channel.connected && this.#outbox.size > 0) await this.settled(closeLimitMs);
   }
 
   #restore(stored: StoredDocument): void {

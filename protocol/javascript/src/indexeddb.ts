@@ -174,7 +174,8 @@ export class IndexedDbStore implements DocumentStore {
   }
 
   async enqueue(request: NewRequest): Promise<number> {
-    const transaction = this.#begin("requests", "readwrite");
+    // No other copy of it is anywhere: it is on the disk before anybody is told.
+    const transaction = this.#begin("requests", "readwrite", "strict");
     const added = transaction.objectStore("requests").add(request);
     await completion(transaction);
     return added.result as number;
@@ -231,8 +232,8 @@ export class IndexedDbStore implements DocumentStore {
     await outcome(indexedDB.deleteDatabase(this.#name));
   }
 
-  #begin(names: string | string[], mode: Mode): IDBTransaction {
-    return this.#database.transaction(names, mode);
+  #begin(names: string | string[], mode: Mode, durability: IDBTransactionDurability = "default") {
+    return this.#database.transaction(names, mode, { durability });
   }
 }
 

@@ -297,6 +297,33 @@ test("a document of a memory that waits to be made is opened when it is made", a
   await document.close();
 });
 
+test("a memory that is closed just as it is made has its edits sent", async () => {
+  const client = await tab(true);
+  const { answer } = server;
+  let made: () => void = () => undefined;
+  server.answer = (request, peer) => {
+    if (request[2] !== "memories.create") return answer(request, peer);
+    made = () => peer.send([17, request[1], { memory: request[3] }]);
+    return undefined;
+  };
+  const { id } = (await client.enqueue("memories.create", {})).body;
+  await server.until(() => server.peer.requests("memories.create").length === 1);
+  const document = await client.open(id);
+  const { store } = tabs[0]!;
+  const write = store.write.bind(store);
+  store.write = async (...change) => {
+    store.write = write;
+    const settled = event(client, "queue-changed");
+    made();
+    await settled;
+    return write(...change);
+  };
+  text(document).insert(0, "draft");
+  await document.close();
+  assert.equal(server.log(id).text, "draft");
+  assert.deepEqual(await client.pendingDocuments(), []);
+});
+
 test("edits of an unopened memory follow its create after a restart", async () => {
   const first = await tab();
   const { id } = (await first.enqueue("memories.create", {})).body;

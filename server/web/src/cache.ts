@@ -1,33 +1,11 @@
-import type { Category, Operations } from "@memory-app/client";
+import type { Category } from "@memory-app/client";
 import { answer, committed } from "./database";
 import type { Row } from "./row";
 import { kinds, type Batch, type Shelf } from "./shelf";
 
-const VERSION = 2;
+const VERSION = 3;
 
-/** A change that waits for the server; `seq` is its place in the line, `at` when it was made. */
-export type Entry = { [K in Queued]: EntryOf<K> }[Queued];
-export type Queued =
-  | "memories.create"
-  | "memories.bulk"
-  | "categories.create"
-  | "categories.update"
-  | "categories.reorder"
-  | "categories.delete";
-
-interface EntryOf<K extends Queued> {
-  seq: number;
-  at: string;
-  operation: K;
-  body: Operations[K]["request"];
-}
-
-/** A change with what the server says to it; `undefined` when what it was to change is gone. */
-export type Answered = {
-  [K in Queued]: EntryOf<K> & { answer: Operations[K]["response"] | undefined };
-}[Queued];
-
-/** What the list needs to show at once and offline, in IndexedDB: the shelf, cursor, outbox. */
+/** What the list needs to show at once and offline, in IndexedDB: the shelf and the cursor. */
 export class Cache {
   #database: IDBDatabase;
   #closed = false;
@@ -50,8 +28,7 @@ export class Cache {
       }
       if (names.contains("values")) transaction!.objectStore("values").clear();
       else database.createObjectStore("values");
-      if (names.contains("outbox")) renew(transaction!.objectStore("outbox"));
-      else database.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true });
+      if (names.contains("outbox")) database.deleteObjectStore("outbox");
     };
     return answer(request).then((database) => new Cache(database));
   }
@@ -72,18 +49,17 @@ export class Cache {
     });
   }
 
-  async load(): Promise<{ shelf: Shelf; cursor: string | undefined; entries: Entry[] }> {
-    const transaction = this.#database.transaction([...kinds, "values", "outbox"]);
+  async load(): Promise<{ shelf: Shelf; cursor: string | undefined }> {
+    const transaction = this.#database.transaction([...kinds, "values"]);
     const all = <T>(store: string) => answer<T[]>(transaction.objectStore(store).getAll());
-    const [rows, trash, categories, cursor, entries] = await Promise.all([
+    const [rows, trash, categories, cursor] = await Promise.all([
       all<Row>("rows"),
       all<Row>("trash"),
       all<Category>("categories"),
       answer<string | undefined>(transaction.objectStore("values").get("cursor")),
-      all<Entry>("outbox"),
     ]);
     const shelf = { rows: byId(rows), trash: byId(trash), categories: byId(categories) };
-    return { shelf, cursor, entries };
+    return { shelf, cursor };
   }
 
   cursor(): Promise<string | undefined> {
@@ -103,40 +79,6 @@ export class Cache {
     if (batch.cursor) transaction.objectStore("values").put(batch.cursor, "cursor");
     return committed(transaction);
   }
-
-  entries(): Promise<Entry[]> {
-    return answer(this.#database.transaction("outbox").objectStore("outbox").getAll());
-  }
-
-  enqueue<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
-    const transaction = this.#database.transaction("outbox", "readwrite", { durability: "strict" });
-    transaction.objectStore("outbox").add({ operation, body, at: new Date().toISOString() });
-    return committed(transaction);
-  }
-
-  settle(seq: number): Promise<void> {
-    const transaction = this.#database.transaction("outbox", "readwrite");
-    transaction.objectStore("outbox").delete(seq);
-    return committed(transaction);
-  }
-}
-
-/** Changes that the first version queued, as this one does: none of them is lost. */
-function renew(outbox: IDBObjectStore): void {
-  const reading = outbox.openCursor();
-  reading.onsuccess = () => {
-    const cursor = reading.result;
-    if (!cursor) return;
-    const { seq, operation, body } = cursor.value;
-    const at = new Date().toISOString();
-    if (operation === "memories.create") cursor.update({ seq, operation, body, at });
-    else {
-      const mark = body.isFavorite ? "favorite" : "unfavorite";
-      const action = operation === "memories.delete" ? "delete" : mark;
-      cursor.update({ seq, operation: "memories.bulk", body: { ids: [body.id], action }, at });
-    }
-    cursor.continue();
-  };
 }
 
 function byId<T extends { id: string }>(items: T[]): Map<string, T> {

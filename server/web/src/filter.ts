@@ -2,8 +2,17 @@ import { Emitter } from "@memory-app/client";
 import type { Row } from "./row";
 import { isEmpty, matches, parse } from "./words";
 
-export type View = "all" | "favorites" | "shared" | "archive" | "trash";
-export type Sort = "edited" | "created" | "title";
+export const viewNames = [
+  "all",
+  "favorites",
+  "shared",
+  "uncategorized",
+  "archive",
+  "trash",
+] as const;
+export type View = (typeof viewNames)[number];
+export const sortNames = ["edited", "created", "title"] as const;
+export type Sort = (typeof sortNames)[number];
 
 /** Which memories are listed, and in which order. */
 export interface Query {
@@ -27,19 +36,55 @@ export const everything: Omit<Query, "sort"> = {
   until: undefined,
 };
 
-/** The query of the page, which side bar and list share. */
+/** The query of the page, which side bar and list share. All but its words outlives a reload. */
 export class Filter extends Emitter<{ changed: Query }> {
-  query: Query = { ...everything, sort: "edited" };
+  #key: string;
+  query: Query;
+
+  /** `name` is one for each account on this device. */
+  constructor(name: string) {
+    super();
+    this.#key = `${name}.list`;
+    const last = sessionStorage.getItem(this.#key) ?? localStorage.getItem(this.#key);
+    this.query = { ...everything, sort: "edited", ...kept(last) };
+  }
 
   set(change: Partial<Query>): void {
     this.query = { ...this.query, ...change };
+    const text = JSON.stringify({ ...this.query, search: undefined });
+    sessionStorage.setItem(this.#key, text); // this tab's, which reloads as it is
+    localStorage.setItem(this.#key, text); // the device's, for the next tab
     this.emit("changed", this.query);
+  }
+
+  /** Leaves nothing of it on the device. */
+  forget(): void {
+    for (const storage of [sessionStorage, localStorage]) storage.removeItem(this.#key);
   }
 
   /** Another view, and what narrowed the last one is let go. */
   show(view: View, category?: string): void {
     this.set({ ...everything, view, category });
   }
+}
+
+/** What is worth anything of a query that this or another version of the console has kept. */
+function kept(text: string | null): Partial<Query> {
+  let found: unknown;
+  try {
+    found = JSON.parse(text ?? "{}");
+  } catch {
+    return {};
+  }
+  const { view, sort, ...rest } = Object(found) as Record<string, unknown>;
+  const query: Partial<Query> = {};
+  query.view = viewNames.find((name) => name === view) ?? "all";
+  query.sort = sortNames.find((name) => name === sort) ?? "edited";
+  for (const name of ["category", "tag", "from", "until"] as const) {
+    const value = rest[name];
+    if (typeof value === "string") query[name] = value;
+  }
+  return query;
 }
 
 /** Whether the rows of a view are narrowed further. */
@@ -52,6 +97,7 @@ export function isInView(row: Row, { view, category }: Pick<Query, "view" | "cat
   if (row.isArchived !== (view === "archive")) return false;
   if (view === "favorites") return row.isFavorite;
   if (view === "shared") return row.role !== "owner";
+  if (view === "uncategorized") return row.categoryId === null;
   return category === undefined || row.categoryId === category;
 }
 

@@ -12,6 +12,8 @@ const TIMEOUT_MS = 10_000;
 export interface Hit extends Excerpt {
   row: Row;
   field: SearchResult["highlights"][number]["field"] | undefined;
+  /** The message that has the words, where it is one that is shown. */
+  messageId: string | undefined;
 }
 
 /**
@@ -97,12 +99,13 @@ export class Finder extends Emitter<{ changed: void }> {
 }
 
 /** The highlight to show: one of what the list does not show anyway, if there is any. */
-function hitOf({ memory, highlights }: SearchResult): Hit {
+function hitOf({ memory, highlights, messageId }: SearchResult): Hit {
   const beyond = highlights.find(({ field }) => field === "messages" || field === "files");
   const chosen = beyond ?? highlights.find(({ field }) => field === "content") ?? highlights[0];
   return {
     row: rowOf(memory),
     field: chosen?.field,
+    messageId: chosen?.field === "messages" ? (messageId ?? undefined) : undefined,
     text: chosen?.text ?? "",
     ranges: (chosen?.ranges ?? []) as Hit["ranges"],
   };

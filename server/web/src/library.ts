@@ -7,10 +7,10 @@ import type {
   MemoryClient,
   Operations,
 } from "@memory-app/client";
-import type { Cache, Queued } from "./cache";
+import type { Cache } from "./cache";
 import { withDraft, type Drafts } from "./drafts";
 import { isInView } from "./filter";
-import type { Outbox, Settled } from "./outbox";
+import type { Entry, Outbox, Queued, Settled } from "./outbox";
 import { newRow, rowOf, type Row } from "./row";
 import { copyOf, effect, newShelf, outcome, place, type Batch, type Shelf } from "./shelf";
 
@@ -58,10 +58,7 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
     this.#client = client;
     this.#outbox = outbox;
     this.#tabs = new BroadcastChannel(name);
-    this.#tabs.onmessage = ({ data }: MessageEvent<Batch | "outbox">) => {
-      if (data === "outbox") cache.detach(outbox.reload());
-      else this.#show(data);
-    };
+    this.#tabs.onmessage = ({ data }: MessageEvent<Batch>) => this.#show(data);
     drafts.on("changed", () => this.#changed());
     drafts.on("keep", ({ id, draft }) => {
       const row = this.#shelf.rows.get(id);
@@ -73,10 +70,9 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 
   /** Shows what is stored. Also for a tab that slept while others worked. */
   async load(): Promise<void> {
-    const { shelf, cursor, entries } = await this.#cache.load();
+    const [{ shelf, cursor }] = await Promise.all([this.#cache.load(), this.#outbox.reload()]);
     this.#shelf = shelf;
     this.loaded ||= cursor !== undefined;
-    this.#outbox.entries = entries;
     this.#changed();
   }
 
@@ -184,10 +180,12 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 
   /** Whether the server is yet to make this memory, or to take it out of the trash. */
   isAwaited(id: string): boolean {
-    return this.#outbox.entries.some(({ operation, body }) => {
-      if (operation === "memories.create") return body.id === id;
-      return operation === "memories.bulk" && body.action === "restore" && body.ids.includes(id);
-    });
+    return this.isUnsent(id) || this.#outbox.entries.some(restores(id));
+  }
+
+  /** Resolves when no change that takes this memory out of the trash is on its way. */
+  restored(id: string): Promise<void> {
+    return this.#outbox.without(restores(id));
   }
 
   /** Asks the server what is in the trash: the feed says only that something is gone. */
@@ -245,11 +243,9 @@ export class Library extends Emitter<{ changed: void; removed: string[] }> {
 
   async #enqueue<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
     await this.#outbox.add(operation, body);
-    this.#tabs.postMessage("outbox");
   }
 
   async #settle(settled: Settled): Promise<void> {
-    this.#tabs.postMessage("outbox");
     if (!("error" in settled)) await this.#apply(outcome(this.#shelf, settled));
     else if (settled.operation === "memories.create") {
       await this.#apply({ rows: { remove: [settled.body.id!] } });
@@ -296,6 +292,12 @@ function batchOf({ items, cursor, reset }: Changes): Batch {
     else if (item.kind === "category") sort(batch.categories, item, item.category);
   }
   return batch;
+}
+
+/** Tells the changes that take a memory out of the trash. */
+function restores(id: string): (entry: Entry) => boolean {
+  return ({ operation, body }) =>
+    operation === "memories.bulk" && body.action === "restore" && body.ids.includes(id);
 }
 
 function part<T>(whole = false): { put: T[]; remove: string[]; whole: boolean } {

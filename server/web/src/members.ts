@@ -1,6 +1,7 @@
 import { Emitter } from "@memory-app/client";
 import type { Invitation, Member, MemoryClient, User } from "@memory-app/client";
 import { nameOf } from "./presence";
+import { pictureOf } from "./profile";
 
 export type Role = Member["role"];
 
@@ -11,6 +12,7 @@ export class Members extends Emitter<{ changed: void }> {
   #memoryId: string;
   #stop: (() => void)[] = [];
   #asked = 0;
+  #pictures = new Map<string, Promise<string>>();
   list: readonly Member[] = [];
   /** Pending ones, for the owner alone. */
   invitations: readonly Invitation[] = [];
@@ -44,6 +46,22 @@ export class Members extends Emitter<{ changed: void }> {
 
   isMe(userId: string | null): boolean {
     return userId === this.#user.id;
+  }
+
+  /** The file that is an account's picture, if it is a member with one. */
+  picture(userId: string | null): string | undefined {
+    return pictureOf(this.list.find((one) => one.userId === userId)?.avatarUrl ?? null);
+  }
+
+  /** An address of a picture. Rejects with a `MemoError`. */
+  pictureUrl(id: string): Promise<string> {
+    let url = this.#pictures.get(id);
+    if (!url) {
+      url = this.#client.call("files.url", { id }).then((answer) => answer.url);
+      url.catch(() => this.#pictures.delete(id)); // the next look asks again
+      this.#pictures.set(id, url);
+    }
+    return url;
   }
 
   async update(): Promise<void> {

@@ -1,91 +1,75 @@
-import { Emitter, MemoError } from "@memory-app/client";
-import type { MemoryClient, Operations } from "@memory-app/client";
-import type { Answered, Cache, Entry, Queued } from "./cache";
+import { Emitter } from "@memory-app/client";
+import type { MemoError, MemoryClient, Operations, QueuedRequest } from "@memory-app/client";
 
-const CALL_TIMEOUT_MS = 15_000;
-const RETRY_MS = 5_000;
-/** What the server says of the change itself. Anything else says: later. */
-const FINAL = new Set([
-  "conflict",
-  "forbidden",
-  "invalid_message",
-  "invalid_request",
-  "too_large",
-  "unknown_operation",
-]);
+const operations = [
+  "memories.create",
+  "memories.bulk",
+  "categories.create",
+  "categories.update",
+  "categories.reorder",
+  "categories.delete",
+] as const;
+export type Queued = (typeof operations)[number];
+
+/** A change that waits for the server. */
+export type Entry = { [K in Queued]: QueuedRequest<K> }[Queued];
+
+/** A change with what the server says to it; `undefined` when what it was to change is gone. */
+export type Answered = {
+  [K in Queued]: QueuedRequest<K> & { answer: Operations[K]["response"] | undefined };
+}[Queued];
 
 /** How a queued change ended: with the server's answer, or refused for good. */
 export type Settled = Answered | (Entry & { error: MemoError });
 
 /**
- * Changes that do not live in a document (new memories, favourites, the trash, categories), kept
- * until the server has answered them. They survive a restart, and every one may be sent twice.
+ * Changes of the list that do not live in a document (new memories, favourites, the trash,
+ * categories): those requests of the client's line that the list has to show as if they were done.
  */
 export class Outbox extends Emitter<{ changed: void; settled: Settled }> {
-  #cache: Cache;
   #client: MemoryClient;
-  #name: string;
-  #retry: ReturnType<typeof setTimeout> | undefined;
   entries: readonly Entry[] = [];
 
-  /** `name` is one for all tabs of an account: they drain in turns. */
-  constructor(name: string, cache: Cache, client: MemoryClient) {
+  /** `detach` lets go of work that nobody awaits. */
+  constructor(client: MemoryClient, detach: (work: Promise<unknown>) => void) {
     super();
-    this.#name = name;
-    this.#cache = cache;
     this.#client = client;
+    client.on("queue-changed", () => detach(this.reload()));
+    client.on("settled", ({ entry, response }) => {
+      if (isOurs(entry)) this.emit("settled", { ...entry, answer: response } as Answered);
+    });
+    client.on("refused", ({ entry, error }) => {
+      if (!isOurs(entry)) return;
+      const gone = error.code === "gone" || error.code === "not_found";
+      this.emit("settled", gone ? { ...entry, answer: undefined } : { ...entry, error });
+    });
   }
 
   async add<K extends Queued>(operation: K, body: Operations[K]["request"]): Promise<void> {
-    await this.#cache.enqueue(operation, body);
+    await this.#client.enqueue(operation, body);
     await this.reload();
-    this.#cache.detach(this.drain());
   }
 
-  /** Reads the line afresh: another tab may have added to it or worked it off. */
+  /** Reads the line afresh. */
   async reload(): Promise<void> {
-    this.entries = await this.#cache.entries();
+    this.entries = (await this.#client.queued()).filter(isOurs);
     this.emit("changed", undefined);
   }
 
-  /** Sends what waits, in order, as far as the server can be reached. */
-  async drain(): Promise<void> {
-    clearTimeout(this.#retry);
-    const turn = () => this.#drain();
-    try {
-      await (navigator.locks ? navigator.locks.request(`${this.#name}.outbox`, turn) : turn());
-    } catch (error) {
-      if (!(error instanceof MemoError)) throw error;
-      const wait = error.retryAfter === undefined ? RETRY_MS : error.retryAfter * 1000;
-      this.#retry = setTimeout(() => this.#cache.detach(this.drain()), wait);
-    }
+  /** Resolves when no change waits that `concerns` names, or the server is out of reach. */
+  without(concerns: (entry: Entry) => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const check = () => {
+        if (this.#client.status === "online" && this.entries.some(concerns)) return;
+        for (const stop of stops) stop();
+        resolve();
+      };
+      const stops = [this.on("changed", check), this.#client.on("status", check)];
+      check();
+    });
   }
+}
 
-  stop(): void {
-    clearTimeout(this.#retry);
-  }
-
-  async #drain(): Promise<void> {
-    for (const entry of await this.#cache.entries()) {
-      if (this.#client.status !== "online") return; // the next "online" drains again
-      this.emit("settled", await this.#send(entry));
-      await this.#cache.settle(entry.seq);
-      await this.reload();
-    }
-  }
-
-  async #send(entry: Entry): Promise<Settled> {
-    try {
-      const options = { timeoutMs: CALL_TIMEOUT_MS };
-      const answer = await this.#client.call(entry.operation, entry.body, options);
-      return { ...entry, answer } as Answered;
-    } catch (error) {
-      if (!(error instanceof MemoError)) throw error;
-      if (error.code === "gone" || error.code === "not_found") {
-        return { ...entry, answer: undefined };
-      }
-      if (FINAL.has(error.code)) return { ...entry, error };
-      throw error;
-    }
-  }
+function isOurs(entry: QueuedRequest): entry is Entry {
+  return (operations as readonly string[]).includes(entry.operation);
 }

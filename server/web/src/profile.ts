@@ -3,6 +3,8 @@ import type { MemoryClient, UpdateAccount, User } from "@memory-app/client";
 import type { Session } from "./session";
 import type { Theme } from "./theme";
 
+const OWN_FILES = "/api/files/";
+
 /** The signed-in account as the server has it now, and what it may do. */
 export class Profile extends Emitter<{ changed: User }> {
   #client: MemoryClient;
@@ -74,4 +76,13 @@ export class Profile extends Emitter<{ changed: User }> {
     this.#user = user;
     this.emit("changed", user);
   }
+}
+
+/** The id of the file that a picture is. One of another server is not shown: it would be told. */
+export function pictureOf(avatarUrl: string | null): string | undefined {
+  return avatarUrl?.startsWith(OWN_FILES) ? avatarUrl.slice(OWN_FILES.length) : undefined;
+}
+
+export function pictureAt(fileId: string): string {
+  return `${OWN_FILES}${fileId}`;
 }

@@ -1,5 +1,5 @@
 import type { Category } from "@memory-app/client";
-import type { Answered, Entry } from "./cache";
+import type { Answered, Entry } from "./outbox";
 import { newRow, rowOf, type Row } from "./row";
 
 interface Kinds {
@@ -50,7 +50,7 @@ export function effect(shelf: Shelf, entry: Entry): Batch {
   switch (operation) {
     case "memories.create":
       // It is on the shelf from the start, unless a reset of the feed took it.
-      return shelf.rows.has(body.id!) ? {} : { rows: { put: [newRow(body.id!, entry.at)] } };
+      return shelf.rows.has(body.id!) ? {} : { rows: { put: [newRow(body.id!, entry.queuedAt)] } };
     case "memories.bulk": {
       const found = (kind: "rows" | "trash") =>
         body.ids.map((id) => shelf[kind].get(id)).filter((row) => row !== undefined);
@@ -67,7 +67,7 @@ export function effect(shelf: Shelf, entry: Entry): Batch {
         case "categorize":
           return change({ categoryId: body.categoryId ?? null });
         case "delete": {
-          const put = found("rows").map((row) => ({ ...row, deletedAt: entry.at }));
+          const put = found("rows").map((row) => ({ ...row, deletedAt: entry.queuedAt }));
           return { rows: { remove: body.ids }, trash: { put } };
         }
         case "restore": {
@@ -90,8 +90,8 @@ export function effect(shelf: Shelf, entry: Entry): Batch {
         color,
         isDefault: false,
         sortOrder: last + 1,
-        createdAt: entry.at,
-        updatedAt: entry.at,
+        createdAt: entry.queuedAt,
+        updatedAt: entry.queuedAt,
       };
       return { categories: { put: [category] } };
     }

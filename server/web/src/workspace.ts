@@ -2,6 +2,7 @@ import { Emitter, IndexedDbStore, MemoError, MemoryClient } from "@memory-app/cl
 import type { MemoryDocument, User } from "@memory-app/client";
 import { Cache } from "./cache";
 import { Drafts } from "./drafts";
+import { Imports } from "./imports";
 import { Library, randomId } from "./library";
 import { Outbox } from "./outbox";
 import { Profile } from "./profile";
@@ -20,6 +21,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   readonly drafts: Drafts;
   readonly outbox: Outbox;
   readonly uploads: Uploads;
+  readonly imports: Imports;
   #store: IndexedDbStore;
   #cache: Cache;
   #stop = new AbortController();
@@ -45,9 +47,10 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     });
     this.profile = new Profile(user, this.client, session);
     this.uploads = new Uploads(this.client, session);
+    this.imports = new Imports(this.client, this.uploads, store);
     const name = nameOf(user);
     this.drafts = new Drafts();
-    this.outbox = new Outbox(name, cache, this.client);
+    this.outbox = new Outbox(this.client, (work) => cache.detach(work));
     this.library = new Library(name, cache, this.client, this.outbox, this.drafts);
     this.client.on("status", () => this.#online());
     this.client.on("event", ({ name }) => {
@@ -79,16 +82,19 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     return workspace;
   }
 
+  /** What is kept of this account on the device has names that begin with this. */
+  get name(): string {
+    return nameOf(this.user);
+  }
+
   /** The account as it is by now. */
   get user(): User {
     return this.profile.user;
   }
 
-  /** A memory's document; the server has heard of the memory before it is asked for it. */
+  /** A memory's document; the server has taken the memory out of the trash before it is asked. */
   async open(memoryId: string): Promise<MemoryDocument> {
-    if (this.client.status === "online" && this.library.isAwaited(memoryId)) {
-      await this.outbox.drain();
-    }
+    await this.library.restored(memoryId);
     return this.client.open(memoryId);
   }
 
@@ -97,7 +103,7 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     const changed = new Set(await this.client.pendingDocuments());
     for (const { body } of this.outbox.entries) {
       if ("ids" in body) for (const id of body.ids) changed.add(id);
-      else changed.add(body.id!);
+      else changed.add(body.id);
     }
     return changed.size;
   }
@@ -113,8 +119,8 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
     this.#stop.abort();
     clearTimeout(this.#news);
     this.library.stop();
-    this.outbox.stop();
     this.profile.stop();
+    this.imports.stop();
     this.uploads.stop();
     this.client.close();
     this.#cache.close();
@@ -165,7 +171,6 @@ export class Workspace extends Emitter<{ refused: string; trash: void }> {
   }
 
   async #catchUp(): Promise<void> {
-    await this.outbox.drain();
     await Promise.all([this.library.update(), this.#updateTrash()]);
   }
 

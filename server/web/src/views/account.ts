@@ -60,9 +60,15 @@ export class Account {
       { class: "account" },
       h(
         "button",
-        { class: "account-button", popovertarget: "account-menu", "aria-label": "Account" },
+        { class: "account-button", popovertarget: "account-menu" },
         this.#face.element,
-        h("span", { class: "account-name" }, this.#names[1], this.#connection),
+        h(
+          "span",
+          { class: "account-name" },
+          h("span", { class: "unseen" }, "Account "),
+          this.#names[1],
+          this.#connection,
+        ),
       ),
       menu,
     );

@@ -1,6 +1,6 @@
 import type { MemoryDocument } from "@memory-app/client";
 import { Attachments } from "../attachments";
-import { h, setAttribute } from "../dom";
+import { h } from "../dom";
 import { icon, type IconName } from "../icons";
 import { Members, type Role } from "../members";
 import type { Row } from "../row";
@@ -25,7 +25,14 @@ export class Around {
   #members: Members;
   #attachments: Attachments;
   #page: HTMLElement;
-  #badge = h("span", { class: "tool-badge", hidden: true });
+  #count = h("span");
+  #badge = h(
+    "span",
+    { class: "tool-badge", hidden: true },
+    h("span", { class: "unseen" }, ", "),
+    this.#count,
+    h("span", { class: "unseen" }, " unread"),
+  );
   #talk: HTMLButtonElement;
   #add: HTMLButtonElement;
   #share: HTMLButtonElement;
@@ -96,8 +103,7 @@ export class Around {
     const unread = row?.unreadCount ?? 0;
     this.#badge.hidden = unread === 0;
     const count = unread >= 100 ? "99+" : String(unread);
-    if (this.#badge.textContent !== count) this.#badge.textContent = count;
-    setAttribute(this.#talk, "aria-label", unread > 0 ? `Thread, ${count} unread` : undefined);
+    if (this.#count.textContent !== count) this.#count.textContent = count;
   }
 
   destroy(): void {

@@ -61,6 +61,7 @@ const reasons = {
   category: ["Nothing in here yet", "Put memories into this category from their menus."],
   favorites: ["No favourites yet", "Star a memory, and it is always at hand here."],
   shared: ["Nothing shared with you", "Memories that others share with you appear here."],
+  uncategorized: ["Nothing is left to sort", "Memories without a category appear here."],
   archive: ["The archive is empty", "What you archive leaves the list and is kept here."],
   trash: ["The trash is empty", "Deleted memories wait here before they go for good."],
 } as const;

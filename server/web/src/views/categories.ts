@@ -1,18 +1,17 @@
 import type { Category } from "@memory-app/client";
-import { h, setAttribute } from "../dom";
+import { h } from "../dom";
 import type { Filter } from "../filter";
 import { icon } from "../icons";
 import type { Counts, Library } from "../library";
 import { categoryIcon, tint } from "../palette";
 import { editCategory } from "./categoryform";
 import { ask } from "./dialog";
+import { Drag } from "./drag";
 import { openMenu, type Anchor, type MenuEntry } from "./menu";
 
-const DRAG_PX = 5; // further than a click moves
-
 /**
- * The categories in the side bar. They are put in order by dragging, or with Alt and an arrow key,
- * or from each one's menu.
+ * The categories in the side bar. They are put in order by dragging, which a finger begins by
+ * resting on one, or with Alt and an arrow key, or from each one's menu.
  */
 export class Categories {
   readonly element: HTMLElement;
@@ -40,6 +39,11 @@ export class Categories {
       },
       icon("plus"),
     );
+    // There from the start: a browser does not ask one that comes in the middle of a touch.
+    const stay = (event: TouchEvent) => {
+      if (this.#drag?.lifted && event.cancelable) event.preventDefault();
+    };
+    this.#list.addEventListener("touchmove", stay, { passive: false });
     this.element = h(
       "section",
       { "aria-labelledby": "categories-title" },
@@ -87,6 +91,7 @@ export class Categories {
           keydown: (event) => this.#key(event, id),
           contextmenu: (event) => {
             event.preventDefault();
+            if (this.#drag) return; // a finger rests: the menu comes when it leaves without moving
             const keyed = event.button !== 2;
             this.#menu(id, keyed ? button : { x: event.x, y: event.y, within: button });
           },
@@ -164,78 +169,28 @@ export class Categories {
     void this.#library.reorderCategories(ids).then(() => this.#button(id)?.focus());
   }
 
-  /** A finger scrolls; it finds "Move up" and "Move down" in the menu. */
   #press(event: PointerEvent, item: HTMLElement): void {
-    if (event.pointerType === "touch" || event.button !== 0 || this.#drag) return;
-    const drag = new Drag(item, event);
-    drag.done = (moved) => {
+    if (event.button !== 0 || this.#drag) return;
+    const touch = event.pointerType === "touch";
+    this.#drag = new Drag(item, event, (dragged) => {
       this.#drag = undefined;
-      if (!moved) {
-        // What came meanwhile, but not before the click that this was.
-        setTimeout(() => this.#counts && this.render(this.#counts));
+      if (dragged === "moved") {
+        this.#shown = "";
+        const ids = [...this.#list.children].map((child) => (child as HTMLElement).dataset.id!);
+        void this.#library.reorderCategories(ids);
         return;
       }
-      this.#shown = "";
-      const ids = [...this.#list.children].map((child) => (child as HTMLElement).dataset.id!);
-      void this.#library.reorderCategories(ids);
-    };
-    this.#drag = drag;
+      // What came meanwhile, but not before the click that this was.
+      setTimeout(() => {
+        if (this.#counts) this.render(this.#counts);
+        const { id } = item.dataset;
+        const button = id && this.#button(id);
+        if (touch && dragged === "put back" && button) this.#menu(id, button);
+      });
+    });
   }
 
   destroy(): void {
     this.#drag?.stop();
-  }
-}
-
-/** An item of a list, moved by a mouse or a pen. Its neighbours make room as it goes. */
-class Drag {
-  #item: HTMLElement;
-  #pointer: number;
-  #startY: number;
-  #moving = false;
-  #end = new AbortController();
-  done: (moved: boolean) => void = () => undefined;
-
-  constructor(item: HTMLElement, event: PointerEvent) {
-    this.#item = item;
-    this.#pointer = event.pointerId;
-    this.#startY = event.clientY;
-    const { signal } = this.#end;
-    addEventListener("pointermove", (move) => this.#move(move), { signal });
-    addEventListener("pointerup", () => this.stop(), { signal });
-    addEventListener("pointercancel", () => this.stop(), { signal });
-  }
-
-  stop(): void {
-    this.#end.abort();
-    this.#item.classList.remove("dragged");
-    setAttribute(this.#item, "style", undefined);
-    if (this.#moving) {
-      // The click that ends a drag chooses nothing.
-      const swallow = (event: Event) => event.stopPropagation();
-      addEventListener("click", swallow, { capture: true, once: true });
-      setTimeout(() => removeEventListener("click", swallow, { capture: true }));
-    }
-    this.done(this.#moving);
-  }
-
-  #move(event: PointerEvent): void {
-    if (event.pointerId !== this.#pointer) return;
-    const distance = event.clientY - this.#startY;
-    if (!this.#moving && Math.abs(distance) < DRAG_PX) return;
-    this.#moving = true;
-    this.#item.classList.add("dragged");
-    const { offsetHeight: height, previousElementSibling: above } = this.#item;
-    const { nextElementSibling: below } = this.#item;
-    let moved = distance;
-    if (distance > height / 2 && below) {
-      below.after(this.#item);
-      moved -= height;
-    } else if (distance < -height / 2 && above) {
-      above.before(this.#item);
-      moved += height;
-    }
-    this.#startY = event.clientY - moved;
-    this.#item.style.translate = `0 ${moved}px`;
   }
 }

@@ -1,9 +1,9 @@
 import { MemoError } from "@memory-app/client";
 import type { MemoryClient, User } from "@memory-app/client";
 import { h } from "../dom";
-import { initials, nameOf } from "../presence";
-
-const OWN_FILES = "/api/files/";
+import { colorOf, type Members } from "../members";
+import { COLORS, initials, nameOf } from "../presence";
+import { pictureOf } from "../profile";
 
 /** The signed-in account's picture, or its initials: without one, or as long as it is not there. */
 export class Face {
@@ -22,7 +22,7 @@ export class Face {
     if (avatarUrl && avatarUrl === this.#shown) return;
     this.#shown = undefined;
     this.element.textContent = letters;
-    const id = fileOf(avatarUrl);
+    const id = pictureOf(avatarUrl);
     if (!id) return;
     this.#shown = avatarUrl;
     this.#load(id, avatarUrl!).catch((error: unknown) => {
@@ -40,11 +40,21 @@ export class Face {
   }
 }
 
-/** The id of the file that an avatar is. One of another server is not shown: it would be told. */
-export function fileOf(avatarUrl: string | null): string | undefined {
-  return avatarUrl?.startsWith(OWN_FILES) ? avatarUrl.slice(OWN_FILES.length) : undefined;
+/** Somebody's picture, or initials in a colour that is theirs everywhere. */
+export function memberFace(members: Members, userId: string | null): HTMLElement {
+  const look = `avatar peer-${colorOf(userId, COLORS)}`;
+  const face = h("span", { class: look, "aria-hidden": "true" }, initials(members.name(userId)));
+  const id = members.picture(userId);
+  if (id) void show(face, members, id);
+  return face;
 }
 
-export function addressOf(fileId: string): string {
-  return `${OWN_FILES}${fileId}`;
+async function show(face: HTMLElement, members: Members, id: string): Promise<void> {
+  try {
+    const picture = h("img", { src: await members.pictureUrl(id), alt: "" });
+    await picture.decode();
+    face.replaceChildren(picture);
+  } catch {
+    // The initials stay: the picture can't be had now.
+  }
 }

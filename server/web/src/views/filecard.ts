@@ -22,11 +22,10 @@ export function fileCard(id: string, attachments: Attachments, viewer: Viewer): 
     "button",
     {
       class: "file-open",
-      "aria-label": `Open ${file.filename}, ${size(file.fileSize)}`,
       on: { click: () => viewer.open(file) },
     },
     sign(signs.find(([type]) => type.test(file.fileType))?.[1] ?? "file"),
-    label(file.filename, size(file.fileSize)),
+    label(file.filename, size(file.fileSize), h("span", { class: "unseen" }, "Open ")),
   );
   const card = h("li", { class: "file", title: file.filename }, open);
   if (file.hasThumbnail) void picture(file, attachments, open);
@@ -52,11 +51,11 @@ function sign(name: IconName): HTMLElement {
   return h("span", { class: "file-sign" }, icon(name));
 }
 
-function label(name: string, bytes?: string): HTMLElement {
+function label(name: string, bytes?: string, does?: HTMLElement): HTMLElement {
   return h(
     "span",
     { class: "file-label" },
-    h("strong", {}, name),
+    h("strong", {}, does, name),
     bytes ? h("span", {}, bytes) : null,
   );
 }

@@ -47,7 +47,7 @@ export class ListView {
     workspace: Workspace,
     filter: Filter,
     actions: Actions,
-    open: (id: string) => void,
+    go: (id: string, messageId?: string) => void,
     create: () => void,
   ) {
     const { library } = workspace;
@@ -56,6 +56,7 @@ export class ListView {
     this.#actions = actions;
     this.#finder = new Finder(workspace.client);
     this.#order = new Order(filter);
+    const open = (id: string) => go(id, this.#finder.hits.get(id)?.messageId);
     this.#rows = new Rows({
       open,
       menu: (id, at) => actions.menu(this.#rowsOf([id]), at, () => this.#pick(id, false)),
@@ -156,8 +157,8 @@ export class ListView {
   /** Shows everything of the view again: a new memory must not hide. */
   clear(): void {
     const { view, category } = this.#filter.query;
-    if (category !== undefined || view === "all") {
-      this.#filter.set({ ...everything, category });
+    if (category !== undefined || view === "all" || view === "uncategorized") {
+      this.#filter.set({ ...everything, view, category });
     } else this.#filter.show("all");
   }
 

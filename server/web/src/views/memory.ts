@@ -46,8 +46,12 @@ export class MemoryView {
   #remove: HTMLButtonElement;
   #category: CategoryChip;
   #banner = h("div", { class: "banner", role: "alert", hidden: true });
+  /** For who does not see it: the title that is seen is a field. */
+  #heading = h("h1", { class: "unseen" });
   #page = h("article", { class: "page" });
   #foot = h("p", { class: "page-foot" });
+  /** The message to be shown once the thread is there. */
+  #messageId: string | undefined;
   #wasListed = false;
   #isMine = true;
   #wasMissing = false;
@@ -80,6 +84,7 @@ export class MemoryView {
     this.element = h(
       "main",
       { class: "memory", "aria-label": "Memory" },
+      this.#heading,
       h(
         "header",
         { class: "memory-bar" },
@@ -118,7 +123,13 @@ export class MemoryView {
       await memory.synced;
       if (this.#closed) return;
     }
-    this.#show(memory, focus);
+    this.#build(memory, focus);
+  }
+
+  /** Goes to a message, now or as soon as it is there. */
+  show(messageId: string | undefined): void {
+    this.#messageId = messageId;
+    if (messageId) this.#around?.thread.show(messageId);
   }
 
   destroy(): void {
@@ -131,7 +142,7 @@ export class MemoryView {
     void this.#document?.close();
   }
 
-  #show(memory: MemoryDocument, focus: boolean): void {
+  #build(memory: MemoryDocument, focus: boolean): void {
     const { user, library } = this.#workspace;
     const editor = new Editor(memory, user, this.#back);
     const title = new Title(memory, () => editor.focus(), this.#back);
@@ -148,6 +159,7 @@ export class MemoryView {
     title.fit();
     this.#update();
     if (focus) title.focus();
+    this.show(this.#messageId);
   }
 
   /** The document's standing, or the list's row of this memory, has changed. */
@@ -168,15 +180,19 @@ export class MemoryView {
     const isBack = missing && this.#wasMissing && row !== undefined && !early;
     this.#wasMissing = early || gone;
     if (isBack) this.#document?.retry();
-    if (sync) this.#status.show(early ? { ...sync, state: "saving" } : sync);
+    // Offline the connection has not said so, but the list knows who only reads.
+    const role = this.#around?.role ?? row?.role;
+    // Edits of a document that is yet to be opened at the server are on their way.
+    const online = this.#workspace.client.status === "online";
+    const opening = online && sync?.state === "offline" && sync.pending > 0;
+    const shown = sync && (early || opening) ? { ...sync, state: "saving" as const } : sync;
+    if (shown) this.#status.show(shown, role === "commenter");
     if (refused && this.#writers.length === 0) this.#page.replaceChildren();
     const lost = gone && !this.#isMine ? "unshared" : sync?.error?.code;
     if (refused) this.#warn(advice(lost, sync.error?.message));
     else if (gone) this.#warn(advice(this.#isMine ? "gone" : "unshared", undefined));
     this.#banner.hidden = !refused && !gone;
     this.element.classList.toggle("gone", gone);
-    // Offline the connection has not said so, but the list knows who only reads.
-    const role = this.#around?.role ?? row?.role;
     const reads = role === "viewer" || role === "commenter";
     const writable = sync?.canWrite === true && !refused && !gone && !(row && reads);
     for (const part of this.#writers) part.setWritable(writable);
@@ -185,6 +201,7 @@ export class MemoryView {
 
   #describe(row: Row): void {
     document.title = `${row.title || "Untitled"} · Memory`;
+    this.#heading.textContent = row.title || "Untitled";
     const label = row.isFavorite ? "Remove from favourites" : "Add to favourites";
     this.#star.setAttribute("aria-label", label);
     this.#star.title = label;

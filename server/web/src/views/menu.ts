@@ -42,7 +42,8 @@ export function openMenu(anchor: Anchor, label: string, entries: readonly MenuEn
     else menu.append(item(entry, () => menu.hidePopover()));
   }
   const place = anchor instanceof Element ? anchor : anchor.within;
-  (place.closest("[popover]") ?? document.body).append(menu); // it must not close what it is in
+  // It must not close what it is in, and belongs to that part of the page.
+  (place.closest("[popover], main, .list") ?? document.body).append(menu);
   menu.showPopover();
   const box = anchor instanceof Element ? anchor.getBoundingClientRect() : undefined;
   const { x, y } = box ? { x: box.left, y: box.bottom + 4 } : (anchor as { x: number; y: number });

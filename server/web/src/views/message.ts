@@ -2,10 +2,10 @@ import type { ThreadMessage } from "@memory-app/client";
 import type { Attachments } from "../attachments";
 import { h } from "../dom";
 import { icon } from "../icons";
-import { colorOf, type Members } from "../members";
+import type { Members } from "../members";
 import type { Pen } from "../pen";
-import { COLORS, initials } from "../presence";
 import { fullTime, shortTime } from "../time";
+import { memberFace } from "./face";
 import { fileCard } from "./filecard";
 import type { Viewer } from "./viewer";
 
@@ -76,19 +76,17 @@ export class MessageView {
     const name = this.#members.name(author);
     const files = attachments.map((id) => this.#attachments.files.get(id));
     const mark = [
-      name, content, createdAt, mayEdit, mayDelete, Boolean(pen),
+      name, this.#members.picture(author), content, createdAt, mayEdit, mayDelete, Boolean(pen),
       this.#message.parentMessageId, parent?.content, this.#members.name(parentAuthor),
       ...attachments, ...files.map((file) => `${file?.filename} ${file?.hasThumbnail}`),
     ].join("\u0000");
     if (mark === this.#drawn) return;
     this.#drawn = mark;
-    const avatar = h("span", { class: `avatar peer-${colorOf(author, COLORS)}` }, initials(name));
-    avatar.setAttribute("aria-hidden", "true");
     const time = Number.isNaN(Date.parse(createdAt))
       ? null
       : h("time", { datetime: createdAt, title: fullTime(createdAt) }, shortTime(createdAt));
     this.element.replaceChildren(
-      avatar,
+      memberFace(this.#members, author),
       h(
         "div",
         { class: "message-main" },

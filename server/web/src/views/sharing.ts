@@ -2,11 +2,11 @@ import type { Invitation, Member, MemoryClient } from "@memory-app/client";
 import { h } from "../dom";
 import { icon } from "../icons";
 import { randomId } from "../library";
-import { colorOf, memberName, type Members, type Role } from "../members";
-import { COLORS, initials } from "../presence";
+import { memberName, type Members, type Role } from "../members";
 import { sentence } from "../refusal";
 import type { Workspace } from "../workspace";
 import { ask } from "./dialog";
+import { memberFace } from "./face";
 import { openSheet } from "./sheet";
 import type { Toasts } from "./toast";
 
@@ -159,13 +159,10 @@ export class SharingView {
   #person(member: Member): HTMLElement {
     const name = memberName(member);
     const me = this.#members.isMe(member.userId);
-    const avatar = h("span", { class: `avatar peer-${colorOf(member.userId, COLORS)}` });
-    avatar.textContent = initials(name);
-    avatar.setAttribute("aria-hidden", "true");
     const line = h(
       "li",
       { class: "person" },
-      avatar,
+      memberFace(this.#members, member.userId),
       h(
         "span",
         { class: "person-name" },

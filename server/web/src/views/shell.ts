@@ -1,4 +1,4 @@
-import { h, takesText } from "../dom";
+import { h, setAttribute, takesText } from "../dom";
 import { Filter } from "../filter";
 import { icon } from "../icons";
 import type { Returned } from "../oauth";
@@ -10,11 +10,14 @@ import { ask } from "./dialog";
 import { Invitations } from "./invitations";
 import { ListView } from "./list";
 import { MemoryView } from "./memory";
+import { brought } from "./settings/importing";
 import { Settings, type SectionName } from "./settings/settings";
 import { Sidebar } from "./sidebar";
 import { changes } from "./status";
 import type { Toasts } from "./toast";
 import { TrashedView } from "./trashed";
+
+const ONE_SCREEN = matchMedia("(width < 800px)"); // as the style sheet has it
 
 /** The signed-in page: views, the list, the memory beside it, and the keys that work everywhere. */
 export class Shell {
@@ -22,7 +25,7 @@ export class Shell {
   #workspace: Workspace;
   #session: Session;
   #toasts: Toasts;
-  #filter = new Filter();
+  #filter: Filter;
   #actions: Actions;
   #sidebar: Sidebar;
   #list: ListView;
@@ -31,6 +34,7 @@ export class Shell {
   #memory: MemoryView | TrashedView | undefined;
   #invitations: Invitations;
   #shown: string | undefined;
+  #at = "";
   #place = h("div", { class: "shell-memory" });
   #stop = new AbortController();
   #unsubscribe: (() => void)[] = [];
@@ -40,32 +44,42 @@ export class Shell {
     this.#workspace = workspace;
     this.#session = session;
     this.#toasts = toasts;
+    this.#filter = new Filter(workspace.name);
     const { library } = workspace;
     this.#actions = new Actions(library, toasts, (ids) => this.#leave(ids));
     const create = () => void this.#create();
-    this.#list = new ListView(workspace, this.#filter, this.#actions, go, create);
+    const open = (id: string, messageId?: string) => this.#go(id, messageId);
+    this.#list = new ListView(workspace, this.#filter, this.#actions, open, create);
     const { client, profile } = workspace;
-    this.#settings = new Settings(client, session, profile);
+    this.#settings = new Settings(workspace, session, () => this.#deleted());
     this.#account = new Account(client, profile, {
       settings: () => this.#settings.open(),
       signOut: () => void this.#signOut(),
     });
     this.#sidebar = new Sidebar(library, this.#filter, this.#account.element);
     const list = h("div", { class: "shell-list" }, this.#list.element);
+    const screens = () => setAttribute(list, "role", ONE_SCREEN.matches && "main");
     this.#invitations = new Invitations(workspace, toasts);
     this.element.append(this.#sidebar.element, list, this.#place, this.#invitations.element);
     const { signal } = this.#stop;
-    addEventListener("hashchange", () => this.#route(), { signal });
+    addEventListener("hashchange", () => location.hash !== this.#at && this.#route(), { signal });
     addEventListener("keydown", (event) => this.#key(event), { signal });
+    ONE_SCREEN.addEventListener("change", screens, { signal });
+    screens();
     const connection = () => this.#connection();
     this.#unsubscribe.push(
       workspace.client.on("status", connection),
       workspace.outbox.on("changed", connection),
       workspace.on("refused", (message) => toasts.show(message, "error")),
+      workspace.imports.on("ended", (one) => {
+        if (one.status === "failed") toasts.show("The archive could not be brought in.", "error");
+        else toasts.show(`The archive is brought in: ${brought(one)}.`);
+      }),
       this.#filter.on("changed", ({ view }) => this.#looked(view === "trash")),
       library.on("changed", () => this.#restored()),
     );
     this.#connection();
+    workspace.showTrash(this.#filter.query.view === "trash");
     this.#route();
   }
 
@@ -85,9 +99,13 @@ export class Shell {
     this.#sidebar.destroy();
   }
 
-  /** The address names the memory: `#` and its id. */
+  /** The address names the memory, and maybe one of its messages: `#` and its id, `/` and its. */
   #route(): void {
-    const id = /^#([0-9a-f-]{36})$/.exec(location.hash)?.[1];
+    this.#at = location.hash;
+    const [, id, messageId] = /^#([0-9a-f-]{36})(?:\/([0-9a-f-]{36}))?$/.exec(location.hash) ?? [];
+    if (id && id === this.#shown && this.#memory instanceof MemoryView) {
+      return this.#memory.show(messageId);
+    }
     const hadMemory = this.#memory !== undefined;
     this.#memory?.destroy();
     this.#memory = undefined;
@@ -100,7 +118,7 @@ export class Shell {
       return;
     }
     const { library } = this.#workspace;
-    const back = () => go(undefined);
+    const back = () => this.#go(undefined);
     if (library.trash.has(id) && !library.rows.has(id)) {
       this.#memory = new TrashedView(library, this.#actions, id, back);
       this.#place.replaceChildren(this.#memory.element);
@@ -111,15 +129,20 @@ export class Shell {
     this.#place.replaceChildren(memory.element);
     const focus = this.#justMade === id;
     this.#justMade = undefined;
+    memory.show(messageId);
     memory.open(focus).catch((error: unknown) => {
       this.#toasts.show(`This memory can't be opened: ${String(error)}`, "error");
     });
   }
 
+  /** Goes to a memory, or to one of its messages, at once; the way back is the browser's. */
+  #go(id: string | undefined, messageId?: string): void {
+    location.hash = [id, messageId].filter(Boolean).join("/");
+    this.#route(); // the browser tells of it only later: the next key may be there before
+  }
+
   #leave(ids: readonly string[]): void {
-    if (this.#shown === undefined || !ids.includes(this.#shown)) return;
-    go(undefined);
-    this.#route(); // before it is seen to be gone
+    if (this.#shown !== undefined && ids.includes(this.#shown)) this.#go(undefined);
   }
 
   /** A memory of the trash that is open is shown as one again once it is back, or left. */
@@ -127,13 +150,13 @@ export class Shell {
     const { trash } = this.#workspace.library;
     if (!(this.#memory instanceof TrashedView) || !this.#shown || trash.has(this.#shown)) return;
     if (this.#workspace.library.rows.has(this.#shown)) this.#route();
-    else go(undefined);
+    else this.#go(undefined);
   }
 
   /** What is open of the trash is none of another view's. */
   #looked(trash: boolean): void {
     this.#workspace.showTrash(trash);
-    if (!trash && this.#memory instanceof TrashedView) go(undefined);
+    if (!trash && this.#memory instanceof TrashedView) this.#go(undefined);
   }
 
   async #create(): Promise<void> {
@@ -143,7 +166,7 @@ export class Shell {
     const id = await library.create();
     if (category !== undefined) await library.change([id], "categorize", category);
     this.#justMade = id;
-    go(id);
+    this.#go(id);
   }
 
   async #signOut(): Promise<void> {
@@ -159,12 +182,24 @@ export class Shell {
       });
       if (!sure) return;
     }
+    await this.#forget();
+  }
+
+  /** The account is no more, and its sessions with it. */
+  async #deleted(): Promise<void> {
+    await this.#forget();
+    this.#toasts.show("Your account is deleted, with all that was in it.");
+  }
+
+  /** Removes all of the account from this device, and shows the door. */
+  async #forget(): Promise<void> {
     const { user } = this.#workspace;
     this.destroy();
+    this.#filter.forget();
     await this.#workspace.destroy().catch(() => {
       this.#toasts.show(`Some data of ${user.email} may be left in this browser.`, "error");
     });
-    go(undefined);
+    location.hash = "";
     await this.#session.logout();
   }
 
@@ -180,14 +215,14 @@ export class Shell {
     if (document.querySelector("dialog[open], :popover-open")) return;
     const command = event.ctrlKey || event.metaKey;
     if (command && event.key.toLowerCase() === "k") {
-      if (matchMedia("(width < 800px)").matches) go(undefined);
+      if (ONE_SCREEN.matches) this.#go(undefined);
       this.#list.focusSearch();
     } else if (command && event.key === "z" && !takesText(event.target)) {
       if (!this.#toasts.act()) return;
     } else if (event.key === "n" && !command && !event.altKey && !takesText(event.target)) {
       void this.#create();
     } else if (event.key === "Escape" && this.#memory && !takesText(event.target)) {
-      go(undefined);
+      this.#go(undefined);
     } else return;
     event.preventDefault();
   }
@@ -213,9 +248,4 @@ export class Shell {
       ),
     );
   }
-}
-
-/** Navigates; the way back is the browser's. */
-function go(id: string | undefined): void {
-  location.hash = id ?? "";
 }

@@ -1,5 +1,5 @@
 import { h, setAttribute } from "../dom";
-import type { Filter, View } from "../filter";
+import { viewNames, type Filter, type View } from "../filter";
 import { icon, mark, type IconName } from "../icons";
 import type { Library } from "../library";
 import { Categories } from "./categories";
@@ -11,6 +11,7 @@ export const views: Readonly<Record<View, [label: string, icon: IconName]>> = {
   all: ["All memories", "inbox"],
   favorites: ["Favourites", "star"],
   shared: ["Shared with me", "users"],
+  uncategorized: ["Uncategorized", "dashed"],
   archive: ["Archive", "archive"],
   trash: ["Trash", "trash"],
 };
@@ -34,7 +35,7 @@ export class Sidebar {
     this.#library = library;
     this.#filter = filter;
     this.#categories = new Categories(library, filter, () => this.#close());
-    const items = (Object.keys(views) as View[]).map((view) => h("li", {}, this.#view(view)));
+    const items = viewNames.map((view) => h("li", {}, this.#view(view)));
     this.#views.get("all")!.append(this.#count);
     this.#tagged = h(
       "section",

@@ -15,12 +15,15 @@ export class Status {
   #since = performance.now();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wasSaving = false;
+  /** Whether who reads only may comment. */
+  #comments = false;
 
   constructor() {
     this.element.append(this.#text);
   }
 
-  show(sync: Sync): void {
+  show(sync: Sync, comments = this.#comments): void {
+    this.#comments = comments;
     clearTimeout(this.#timer);
     const young = performance.now() - this.#since < CONNECTING_MS;
     if (sync.state === "offline" && sync.pending === 0 && young) {
@@ -31,7 +34,7 @@ export class Status {
       this.#timer = setTimeout(() => this.show(sync), SETTLE_MS);
     } else {
       this.#wasSaving = sync.state === "saving";
-      this.#look(sync.state, icons[sync.state], words(sync));
+      this.#look(sync.state, icons[sync.state], words(sync, comments));
     }
   }
 
@@ -54,11 +57,12 @@ const icons: Record<Look, IconName> = {
   refused: "alert",
 };
 
-function words({ state, pending, canWrite }: Sync): string {
+function words({ state, pending, canWrite }: Sync, comments: boolean): string {
   if (state === "offline") return `Offline · ${changes(pending)}`;
   if (state === "refused") return "Not saved";
   if (state === "saving") return "Saving…";
-  return canWrite ? "Saved on the server" : "View only";
+  if (canWrite) return "Saved on the server";
+  return comments ? "You can comment" : "View only";
 }
 
 /** "3 unsent changes" */

@@ -9,6 +9,7 @@ import type { Workspace } from "../workspace";
 import { Composer } from "./composer";
 import { ask } from "./dialog";
 import { MessageView, type Frame } from "./message";
+import { spotlight } from "./spotlight";
 import type { Toasts } from "./toast";
 import type { Viewer } from "./viewer";
 
@@ -16,6 +17,7 @@ const AT_FIRST = 50;
 const MORE = 100;
 const LOOK_MS = 250; // after the last change, what the server says of the messages is asked
 const KNOWN_AT_MOST = 100;
+const AROUND = 20; // messages shown before one that is gone to
 
 /** The thread of a memory: its messages, and where the next one is written. */
 export class ThreadView {
@@ -36,7 +38,11 @@ export class ThreadView {
   #marked = "";
   #look: ReturnType<typeof setTimeout> | undefined;
   #list = h("ol", { class: "messages", "aria-label": "Messages" });
-  #divider = h("li", { class: "unread", role: "separator" }, h("span", {}, "New"));
+  #divider = h(
+    "li",
+    {},
+    h("div", { class: "unread", role: "separator" }, h("span", {}, "New")),
+  );
   #earlier: HTMLButtonElement;
   #none = h("p", { class: "section-none" });
   #only = h("p", { class: "thread-only" }, icon("eye"), h("span"));
@@ -46,6 +52,9 @@ export class ThreadView {
   #unsubscribe: (() => void)[];
   #stop = new AbortController();
   #closed = false;
+  /** A message to go to, which is not here yet. */
+  #goal: string | undefined;
+  #unlight = () => undefined as void;
 
   constructor(
     workspace: Workspace,
@@ -142,8 +151,21 @@ export class ThreadView {
     if (this.#pen && !matchMedia("(pointer: coarse)").matches) this.#composer.focus();
   }
 
+  /** Goes to a message; to one that has yet to come from the server when it is there. */
+  show(id: string): void {
+    this.#goal = undefined;
+    if (this.#jump(id)) return;
+    this.#goal = id;
+    void this.#memory.synced.then(() => {
+      if (this.#closed || this.#goal !== id) return;
+      this.#goal = undefined;
+      this.#toasts.show("This message is no longer there.");
+    });
+  }
+
   destroy(): void {
     this.#closed = true;
+    this.#unlight();
     clearTimeout(this.#look);
     this.#stop.abort();
     this.#watch.disconnect();
@@ -185,6 +207,7 @@ export class ThreadView {
       if (there !== node) this.#list.insertBefore(node, there ?? null);
     });
     while (this.#list.childElementCount > nodes.length) this.#list.lastElementChild!.remove();
+    if (this.#goal !== undefined && byId.has(this.#goal)) this.show(this.#goal);
   }
 
   #view(message: ThreadMessage, byId: Map<string, ThreadMessage>): MessageView {
@@ -207,7 +230,7 @@ export class ThreadView {
     const view = new MessageView(message, frame, this.#members, this.#attachments, this.#viewer, {
       reply: (id) => this.#reply(id),
       remove: (id) => void this.#remove(id),
-      jump: (id) => this.#jump(id),
+      jump: (id) => void this.#jump(id, true),
       failed: (error) => this.#toasts.show(sentence(error), "error"),
     });
     this.#views.set(message.id, view);
@@ -231,14 +254,20 @@ export class ThreadView {
     if (message) this.#composer.reply(message, this.#members.name(this.#author(message)));
   }
 
-  #jump(id: string): void {
+  /** Brings a message into sight. Whether it is there. */
+  #jump(id: string, focus = document.activeElement === document.body): boolean {
     if (!this.#views.get(id)?.element.isConnected) {
-      this.#shown = Number.MAX_SAFE_INTEGER;
+      const all = this.#memory.messages.list();
+      const at = all.findIndex((message) => message.id === id);
+      if (at < 0) return false;
+      this.#shown = Math.max(this.#shown, all.length - at + AROUND);
       this.#render();
     }
-    const element = this.#views.get(id)?.element;
-    element?.scrollIntoView({ block: "center", behavior: "smooth" });
-    element?.focus({ preventScroll: true });
+    const { element } = this.#views.get(id)!;
+    this.#unlight();
+    this.#unlight = spotlight(element, this.element.closest<HTMLElement>(".page") ?? this.element);
+    if (focus) element.focus({ preventScroll: true });
+    return true;
   }
 
   async #remove(id: string): Promise<void> {

@@ -44,7 +44,7 @@ export class TrashedView {
         h(
           "article",
           { class: "page" },
-          h("h2", { class: row.title ? "title" : "title untitled" }, title),
+          h("h1", { class: row.title ? "title" : "title untitled" }, title),
           h("p", { class: "trashed-time" }, `Deleted ${fullTime(row.deletedAt!)}`),
           h("p", { class: "trashed-text" }, row.text || "Nothing written"),
         ),

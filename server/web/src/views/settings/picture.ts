@@ -1,8 +1,9 @@
 import { MemoError } from "@memory-app/client";
 import type { MemoryClient } from "@memory-app/client";
 import { h } from "../../dom";
+import { pictureAt, pictureOf } from "../../profile";
 import { sentence } from "../../refusal";
-import { addressOf, Face, fileOf } from "../face";
+import { Face } from "../face";
 import type { Context } from "./section";
 
 const SIDE = 256; // pixels
@@ -24,7 +25,7 @@ export function picture(context: Context): HTMLElement {
     outcome.textContent = "";
     input.disabled = remove.disabled = true;
     try {
-      const before = fileOf(profile.user.avatarUrl);
+      const before = pictureOf(profile.user.avatarUrl);
       await profile.update({ avatarUrl: await make() });
       if (before) await forget(client, before);
     } catch (error) {
@@ -41,7 +42,7 @@ export function picture(context: Context): HTMLElement {
     void change(async () => {
       const bytes = await square(file);
       const stored = await session.api.upload(await session.getToken(), bytes, NAME);
-      return addressOf(stored.id);
+      return pictureAt(stored.id);
     });
   });
   remove.addEventListener("click", () => void change(() => Promise.resolve(null)));

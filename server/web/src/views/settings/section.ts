@@ -5,12 +5,16 @@ import { icon, type IconName } from "../../icons";
 import type { Profile } from "../../profile";
 import type { Session } from "../../session";
 import { sentence } from "../../refusal";
+import type { Workspace } from "../../workspace";
 
 /** What the sections of the settings work with. */
 export interface Context {
   client: MemoryClient;
   session: Session;
   profile: Profile;
+  workspace: Workspace;
+  /** The account is no more: nothing of it stays on this device, and the door is shown. */
+  leave: () => Promise<void>;
   /** Ends with the section: whatever it listens to should end then. */
   signal: AbortSignal;
 }

@@ -1,23 +1,24 @@
-import type { MemoryClient } from "@memory-app/client";
 import { h } from "../../dom";
 import { icon, type IconName } from "../../icons";
 import type { Returned } from "../../oauth";
-import type { Profile } from "../../profile";
 import type { Session } from "../../session";
+import type { Workspace } from "../../workspace";
 import { administrationSection } from "./administration";
+import { dataSection } from "./data";
 import { devicesSection } from "./devices";
 import { profileSection } from "./profile";
 import type { Context } from "./section";
 import { securitySection } from "./security";
 import { storageSection } from "./storage";
 
-export type SectionName = "profile" | "security" | "devices" | "storage" | "administration";
+export type SectionName = "profile" | "security" | "devices" | "storage" | "data" | "administration";
 
 const sections: Record<SectionName, [label: string, sign: IconName]> = {
   profile: ["Profile", "user"],
   security: ["Security", "shield"],
   devices: ["Devices", "screen"],
   storage: ["Storage", "cloud"],
+  data: ["Your data", "archive"],
   administration: ["Administration", "users"],
 };
 
@@ -25,15 +26,16 @@ const MANAGE_USERS = "manage:users";
 
 /** The account's settings, over the page. */
 export class Settings {
-  #client: MemoryClient;
+  #workspace: Workspace;
   #session: Session;
-  #profile: Profile;
+  #leave: () => Promise<void>;
   #dialog: HTMLDialogElement | undefined;
 
-  constructor(client: MemoryClient, session: Session, profile: Profile) {
-    this.#client = client;
+  /** `leave` is called when the account is no more. */
+  constructor(workspace: Workspace, session: Session, leave: () => Promise<void>) {
+    this.#workspace = workspace;
     this.#session = session;
-    this.#profile = profile;
+    this.#leave = leave;
   }
 
   /** `back` is what a provider's page returned with, for the security section to link. */
@@ -46,9 +48,11 @@ export class Settings {
       shown.abort();
       shown = new AbortController();
       const context: Context = {
-        client: this.#client,
+        workspace: this.#workspace,
+        client: this.#workspace.client,
+        profile: this.#workspace.profile,
         session: this.#session,
-        profile: this.#profile,
+        leave: this.#leave,
         signal: shown.signal,
       };
       const title = h("h3", { id: "section-title", tabindex: "-1" }, sections[name][0]);
@@ -120,7 +124,7 @@ export class Settings {
 
   #names(): SectionName[] {
     const names = Object.keys(sections) as SectionName[];
-    const administers = this.#profile.may(MANAGE_USERS);
+    const administers = this.#workspace.profile.may(MANAGE_USERS);
     return names.filter((name) => name !== "administration" || administers);
   }
 }
@@ -135,6 +139,8 @@ function contentOf(name: SectionName, context: Context, back?: Returned): HTMLEl
       return devicesSection(context);
     case "storage":
       return storageSection(context);
+    case "data":
+      return dataSection(context);
     case "administration":
       return administrationSection(context);
   }
