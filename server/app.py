@@ -26,7 +26,7 @@ from server.config import Features, Settings
 from server.connection import Connection, Lobby
 from server.database import address, pooled
 from server.documents import Documents
-from server.files import parts as filing
+from server.files.parts import Filing
 from server.health import Health
 from server.identity.deletion import Deletion
 from server.identity.parts import Door
@@ -222,7 +222,7 @@ class App:
             )
 
             store = await stack.enter_async_context(
-                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+                Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
             )
 
             takeout = await stack.enter_async_context(
