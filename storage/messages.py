@@ -1,5 +1,8 @@
 """Messages as rows: what documents hold, projected for lists, and how far each member has read.
 
+A message is named by its memory and its id: ids are chosen by whoever writes, and one that somebody
+else uses in another memory is another message.
+
 A message that its document has no more leaves its row behind, emptied: its id stays taken, and
 should it come back (somebody undid the deletion), it is its author's as before.
 """
@@ -74,7 +77,7 @@ FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bool
             AS created_at
         FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS received_at) AS n
     ) AS t
-ON CONFLICT (id) DO UPDATE SET content = excluded.content, message_type = excluded.message_type,
+ON CONFLICT (memory_id, id) DO UPDATE SET content = excluded.content, message_type = excluded.message_type,
     metadata = excluded.metadata, attachments = excluded.attachments,
     is_ai_generated = excluded.is_ai_generated, status = excluded.status,
     parent_message_id = excluded.parent_message_id, digest = excluded.digest,
@@ -82,9 +85,6 @@ ON CONFLICT (id) DO UPDATE SET content = excluded.content, message_type = exclud
     updated_at = greatest(old.created_at, date_trunc('milliseconds', coalesce((
         SELECT written_at FROM document_updates WHERE document_id = $1 AND log_offset = $2
     ), now())))
--- A message's id is chosen by whoever may write the document: one that stands in another memory is
--- left alone.
-WHERE old.memory_id = $1
 """
 
 _EMPTY = """
@@ -153,10 +153,12 @@ class MessageRows:
             ),
         )
 
-    async def find(self, message_id: UUID) -> ThreadRow | None:
-        """The row of a message, in whichever memory; also of one that was deleted."""
+    async def find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None:
+        """The row of a message of the memory; also of one that was deleted."""
         row = await self._pool.fetchrow(
-            f"SELECT {_COLUMNS} FROM messages WHERE id = $1", message_id
+            f"SELECT {_COLUMNS} FROM messages WHERE memory_id = $1 AND id = $2",
+            memory_id,
+            message_id,
         )
         if row is None:
             return None

@@ -53,7 +53,7 @@ class MessageStore(Protocol):
         after: datetime | None,
     ) -> MessagePage: ...
 
-    async def find(self, message_id: UUID) -> ThreadRow | None: ...
+    async def find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None: ...
 
     async def deleted(self, memory_id: UUID) -> bool: ...
 
@@ -127,7 +127,7 @@ class Messages:
         message_id = request.id or uuid4()
         row = await self._find(request.memory_id, message_id) if request.id else None
         if row is not None:
-            return OneMessage(message=_first(row, author, request.memory_id))
+            return OneMessage(message=_first(row, author))
         if request.attachments:
             await self._store.check_files(
                 author.account_id, request.memory_id, message_id, request.attachments
@@ -145,7 +145,7 @@ class Messages:
         row = await self._write(author, request.memory_id, post)
         if row is None:
             raise id_taken()
-        return OneMessage(message=_first(row, author, request.memory_id))
+        return OneMessage(message=_first(row, author))
 
     async def update(self, caller: Caller, request: UpdateMessage) -> OneMessage:
         """Raises:
@@ -188,7 +188,7 @@ class Messages:
         author = caller.author
         role = await self._commenting_role(author, request.memory_id)
         row = await self._find(request.memory_id, request.id)
-        if row is None or row.message.memory_id != request.memory_id:
+        if row is None:
             raise _unknown()
         if row.message.user_id != author.account_id and role != "owner":
             raise MemoError(
@@ -218,7 +218,7 @@ class Messages:
         await self._role(caller.author, memory_id)
         if request.message_id is not None:
             row = await self._find(memory_id, request.message_id)
-            if row is None or row.message.memory_id != memory_id:
+            if row is None:
                 raise _unknown("messageId")
         if await self._store.mark_read(memory_id, account_id, message_id=request.message_id, at=at):
             self._notices.feed_changed([account_id], memory_id)
@@ -245,15 +245,15 @@ class Messages:
 
     async def _find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None:
         """The row of a message, which a device may have written just now."""
-        row = await self._store.find(message_id)
+        row = await self._store.find(memory_id, message_id)
         if row is None and await self._store.behind(memory_id):
             await self._projector.project(memory_id)
-            row = await self._store.find(message_id)
+            row = await self._store.find(memory_id, message_id)
         return row
 
     async def _message(self, memory_id: UUID, message_id: UUID) -> Message:
         row = await self._find(memory_id, message_id)
-        if row is None or row.message.memory_id != memory_id:
+        if row is None:
             raise _unknown()
         if row.deleted_at is not None:
             raise _gone()
@@ -272,7 +272,7 @@ class Messages:
 
         commenting = msgspec.structs.replace(author, commenting=True)
         await self._hub.write(memory_id, commenting, make)
-        row = await self._store.find(what.id)
+        row = await self._store.find(memory_id, what.id)
         if (
             row is None
             or (digest is not None and row.digest != digest)
@@ -280,7 +280,7 @@ class Messages:
         ):
             # The rows were behind, or others wrote at the same moment: they were not written along.
             await self._projector.project(memory_id)
-            row = await self._store.find(what.id)
+            row = await self._store.find(memory_id, what.id)
         return row
 
     async def _change(
@@ -299,10 +299,10 @@ class Messages:
         return int.from_bytes(digest)
 
 
-def _first(row: ThreadRow, author: Author, memory_id: UUID) -> Message:
+def _first(row: ThreadRow, author: Author) -> Message:
     """The message that a create has made, now or the first time."""
     message = row.message
-    if message.memory_id != memory_id or message.user_id != author.account_id:
+    if message.user_id != author.account_id:
         raise id_taken()
     if row.deleted_at is not None:
         raise _gone()

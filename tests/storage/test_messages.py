@@ -96,7 +96,7 @@ async def test_messages_follow_the_document(stage: Stage) -> None:
     await stage.save(first, message("two"))
     await stage.save(message("ONE", id=first.id), message("three"))
     assert await stage.contents() == ["ONE", "three"]
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.user_id, row.message.memory_id) == (stage.ada, stage.memory)
     assert row.message.created_at == "2026-01-31T08:30:00.123Z"
@@ -123,7 +123,7 @@ async def test_the_author_is_whose_client_began_the_text_whatever_the_document_c
     }
     await stage.save(*messages)
     for written, author in messages.items():
-        row = await stage.rows.find(written.id)
+        row = await stage.rows.find(stage.memory, written.id)
         assert row is not None
         assert row.message.user_id == author, written.content
 
@@ -133,28 +133,32 @@ async def test_a_message_that_comes_back_is_its_authors_still(stage: Stage) -> N
     first = message("hers", ADA, created_at=START)
     await stage.save(first)
     await stage.save()
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.content, await stage.contents()) == ("", [])
     assert row.deleted_at is not None
     await stage.save(message("again", BOB, id=first.id))
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.user_id, row.deleted_at) == (stage.ada, None)
     assert row.message.created_at == timestamp(START)
 
 
-async def test_a_message_of_another_memory_cannot_be_taken_over(
+async def test_a_message_of_another_memory_can_neither_be_taken_over_nor_kept_out(
     pool: asyncpg.Pool, stage: Stage
 ) -> None:
+    """Whoever reads a message's id may use it in a memory of their own, also first."""
     mine = message("mine")
     await stage.save(mine)
     other = Stage(
         pool, await add_memory(pool, await add_person(pool)), Author(uuid4()), Author(uuid4())
     )
-    await other.save(message("stolen", id=mine.id), message("theirs"))
+    first = message("first")
+    await other.save(message("another", id=mine.id), first)
+    assert await other.contents() == ["another", "first"]
+    await stage.save(mine, message("mine too", id=first.id))
     await other.save()
-    assert await stage.contents() == ["mine"]
+    assert await stage.contents() == ["mine", "mine too"]
     assert await other.contents() == []
 
 
@@ -166,11 +170,11 @@ async def test_of_rows_that_are_known_only_what_differs_is_written(stage: Stage)
     assert {known.digests[at : at + 24] for at in range(0, 72, 24)} == {
         each.id.bytes + each.digest for each in (kept, changed, removed)
     }
-    before = await stage.rows.find(kept.id)
+    before = await stage.rows.find(stage.memory, kept.id)
     new = message("CHANGED", id=changed.id)
     assert await stage.save(new, known=1, gone=[removed.id])
     assert sorted(await stage.contents()) == ["CHANGED", "kept"]
-    assert await stage.rows.find(kept.id) == before
+    assert await stage.rows.find(stage.memory, kept.id) == before
     assert (await stage.rows.known(stage.memory)).offset == 2
 
 
@@ -204,7 +208,7 @@ async def test_a_part_of_the_rows_is_written_and_stands_for_no_offset_yet(stage:
 
 async def test_a_memory_that_is_not_there_has_no_rows(stage: Stage) -> None:
     assert await stage.rows.known(uuid4()) == Known(0, b"")
-    assert await stage.rows.find(uuid4()) is None
+    assert await stage.rows.find(stage.memory, uuid4()) is None
     assert not await stage.rows.behind(uuid4())
 
 
@@ -245,7 +249,7 @@ async def test_before_and_after_leave_out_their_own_moment(stage: Stage) -> None
 async def test_a_message_is_never_of_the_future(stage: Stage) -> None:
     late = message("late", created_at=datetime(9999, 1, 1, tzinfo=UTC))
     await stage.save(late)
-    row = await stage.rows.find(late.id)
+    row = await stage.rows.find(stage.memory, late.id)
     assert row is not None
     assert row.message.created_at == row.message.received_at
 

@@ -260,15 +260,28 @@ async def test_an_id_that_is_taken_is_a_conflict(stage: Stage) -> None:
     made = await stage.create(stage.ada)
     error = await refusal(stage.create(stage.editor, id=made.id))
     assert (error.code, error.details) == (ErrorCode.CONFLICT, {"id": "is taken"})
-    other = await stage.memories.create(stage.stranger, CreateMemory(title="t"))
-    elsewhere = CreateMessage(memory_id=other.memory.id, content="x", id=made.id)
-    error = await refusal(stage.messages.create(stage.stranger, elsewhere))
-    assert error.code is ErrorCode.CONFLICT
-    # In the author's own other memory as well.
-    mine = await stage.memories.create(stage.ada, CreateMemory(title="t"))
-    elsewhere = CreateMessage(memory_id=mine.memory.id, content="x", id=made.id)
-    error = await refusal(stage.messages.create(stage.ada, elsewhere))
-    assert error.code is ErrorCode.CONFLICT
+
+
+async def test_the_id_of_a_message_is_free_in_other_memories(stage: Stage) -> None:
+    """Nobody can tell by it whether another memory has such a message, nor take it there."""
+    made = await stage.create(stage.ada)
+    for caller in (stage.stranger, stage.ada):
+        other = await stage.memories.create(caller, CreateMemory(title="t"))
+        elsewhere = CreateMessage(memory_id=other.memory.id, content="x", id=made.id)
+        assert (await stage.messages.create(caller, elsewhere)).message.content == "x"
+    # Whoever is quicker than the rows of a device's message does not keep it from its list.
+    device = await stage.device(stage.ada)
+    taken = uuid4()
+    update = written(
+        device, lambda doc: Thread(doc).add("hers", user_id=stage.ada.id, message_id=taken)
+    )
+    theirs = await stage.memories.create(stage.viewer, CreateMemory(title="t"))
+    squat = CreateMessage(memory_id=theirs.memory.id, content="x", id=taken)
+    await stage.messages.create(stage.viewer, squat)
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    assert await stage.contents() == ["hello", "hers"]
+    assert (await stage.update(stage.ada, taken, content="HERS")).content == "HERS"
 
 
 async def test_a_deleted_message_stays_deleted_however_late_its_create_comes(stage: Stage) -> None:
