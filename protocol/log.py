@@ -48,8 +48,9 @@ class Author(msgspec.Struct, frozen=True):
 
 class Message(msgspec.Struct, frozen=True):
     """A message of a memory's thread, as the document holds it. `user_id` is what the document
-    claims; `client` is the Yjs client that began its text, which is some account's. `digest` tells
-    whether a row has all this already."""
+    claims; `client` is the Yjs client that began its text, which is some account's, and
+    `attached_by` the one that wrote which files it has, unless several did or it is not told.
+    `digest` tells whether a row has all this already."""
 
     id: UUID
     content: str
@@ -63,6 +64,7 @@ class Message(msgspec.Struct, frozen=True):
     created_at: datetime | None
     client: int | None = None
     digest: bytes = bytes(8)
+    attached_by: int | None = None
 
 
 class ThreadRow(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
         if known is None:
             return _project(doc, every, every)
         messages, gone = _difference(every, known)
-        return _project(
+        projection = _project(
             doc,
             every,
             messages[:MAX_CHANGED],
@@ -79,6 +79,7 @@ def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
             gone=gone[:MAX_CHANGED],
             more=max(len(messages), len(gone)) > MAX_CHANGED,
         )
+    return _with_attachers(doc, projection)
 
 
 def edit(
@@ -127,7 +128,7 @@ def rewritten(
             there = {message.id for message in messages}
             gone = [message_id for message_id in touched if message_id not in there]
             projection = _project(doc, whole, messages, known=BASE, gone=gone)
-    return (made[0] if made else None), projection
+    return (made[0] if made else None), _with_attachers(doc, projection)
 
 
 def merge(
@@ -239,6 +240,28 @@ def first_client(message: Any) -> int | None:
     # A position before everything in a type is told by the id of the type itself.
     client: int = body.sticky_index(0, Assoc.BEFORE).to_json()["type"]["client"]
     return client
+
+
+def _with_attachers(doc: Doc[Any], projection: Projection) -> Projection:
+    """The projection, its messages with who wrote which files they have. It spoils the `doc`: that
+    an entry of a map is deleted is how the CRDT library tells whose it is."""
+    thread = doc.get("messages", type=Map)
+    made: list[bytes] = []
+    messages = list(projection.messages)
+    subscription = doc.observe(lambda event: made.append(event.update))
+    for index, message in enumerate(messages):
+        entry = thread[str(message.id)] if message.attachments else None
+        if not isinstance(entry, Map):
+            continue
+        with doc.transaction():
+            del entry["attachments"]
+        # A list that several wrote, as a Y.Array may be, is no one's word.
+        clients = {client for update in made for client in scan(update).deletes}
+        made.clear()
+        if len(clients) == 1:
+            messages[index] = msgspec.structs.replace(message, attached_by=clients.pop())
+    doc.unobserve(subscription)
+    return msgspec.structs.replace(projection, messages=messages)
 
 
 def _digest(row: Message) -> bytes:

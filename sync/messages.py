@@ -63,6 +63,10 @@ class MessageStore(Protocol):
         self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
     ) -> None: ...
 
+    async def attach(
+        self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
+    ) -> Sequence[UUID]: ...
+
     async def mark_read(
         self,
         memory_id: UUID,
@@ -179,6 +183,12 @@ class Messages:
         row = await self._write(author, request.memory_id, amendment)
         if row is None or row.deleted_at is not None:
             raise _gone()
+        if attachments:
+            told = await self._store.attach(
+                author.account_id, request.memory_id, request.id, attachments
+            )
+            if told:
+                self._notices.feed_changed(told, request.memory_id)
         return OneMessage(message=row.message)
 
     async def delete(self, caller: Caller, request: DeleteMessage) -> DeletedMessage:

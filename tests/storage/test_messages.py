@@ -6,10 +6,12 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Known, Message, Projection
 from protocol.records import timestamp
+from storage.files import FileRows
 from storage.memories import MemoryRows
 from storage.messages import MAX_UNREAD, MessageRows
 from tests.rows import add_member, add_memory, add_person
@@ -68,6 +70,7 @@ def message(content: str, client: int | None = ADA, **fields: Any) -> Message:
         "status": "sent",
         "created_at": None,
         "digest": content.encode().ljust(8)[:8],
+        "attached_by": client,
     }
     return Message(content=content, client=client, **{**empty, **fields})
 
@@ -155,10 +158,10 @@ async def test_a_message_of_another_memory_can_neither_be_taken_over_nor_kept_ou
     )
     first = message("first")
     await other.save(message("another", id=mine.id), first)
-    assert await other.contents() == ["another", "first"]
+    assert sorted(await other.contents()) == ["another", "first"]
     await stage.save(mine, message("mine too", id=first.id))
     await other.save()
-    assert await stage.contents() == ["mine", "mine too"]
+    assert sorted(await stage.contents()) == ["mine", "mine too"]
     assert await other.contents() == []
 
 
@@ -338,6 +341,77 @@ async def test_files_of_the_author_go_with_the_message_and_only_with_it(
     assert (await places())[0] == (stage.memory, first.id)
     await stage.save(known=4, gone=[first.id])
     assert (await places())[0] == (None, None)
+
+
+async def place(stage: Stage, file_id: UUID) -> tuple[UUID | None, UUID | None]:
+    row = await stage.pool.fetchrow(
+        "SELECT memory_id, message_id FROM files WHERE id = $1", file_id
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_a_file_goes_with_a_message_by_the_word_of_its_owner_only(stage: Stage) -> None:
+    """Ada wrote the message; who listed her file in it is another question."""
+    hers = await add_file(stage.pool, stage.ada)
+    first = message("a", ADA, attachments=[hers])
+    for client in (BOB, SERVER, 77, None):
+        await stage.save(replace(first, attached_by=client, digest=uuid4().bytes[:8]))
+        assert await place(stage, hers) == (None, None), client
+    await stage.save(first)
+    assert await place(stage, hers) == (stage.memory, first.id)
+
+
+async def test_a_file_that_was_taken_out_stays_out(stage: Stage) -> None:
+    files = FileRows(stage.pool, 10_000)
+    hers = await add_file(stage.pool, stage.ada)
+    messages = [message(text, ADA, attachments=[hers]) for text in "ab"]
+    for number, each in enumerate(messages):
+        await stage.save(each, known=2 * number)
+        assert await place(stage, hers) == (stage.memory, each.id)
+        await files.update(hers, stage.ada, memory_id=None)
+        # The message still lists it, and is written again.
+        await stage.save(*messages[: number + 1], known=2 * number + 1)
+        assert await place(stage, hers) == (None, None)
+    # Its owner may put it back.
+    assert set(await stage.rows.attach(stage.ada, stage.memory, messages[0].id, [hers])) == {
+        stage.ada,
+        stage.bob,
+    }
+    assert await place(stage, hers) == (stage.memory, messages[0].id)
+    assert await stage.rows.attach(stage.ada, stage.memory, messages[0].id, [hers]) == []
+
+
+async def test_files_are_put_with_their_owners_own_message_that_lists_them(stage: Stage) -> None:
+    hers, his, other = [
+        await add_file(stage.pool, owner) for owner in (stage.ada, stage.bob, stage.ada)
+    ]
+    first = message("a", ADA, attachments=[hers, his], attached_by=BOB)
+    await stage.save(first)
+    for account in (stage.bob, stage.ada):
+        await stage.rows.attach(account, stage.memory, first.id, [hers, his, other])
+        assert await place(stage, his) == await place(stage, other) == (None, None)
+        expected = (stage.memory, first.id) if account == stage.ada else (None, None)
+        assert await place(stage, hers) == expected
+
+
+async def test_a_file_uploaded_for_a_message_stays_while_others_write(stage: Stage) -> None:
+    first, second = message("a", ADA), message("b", ADA)
+    early, late = [await add_file(stage.pool, stage.ada, stage.memory) for _ in range(2)]
+    for file_id, each in ((early, first), (late, second)):
+        await stage.pool.execute("UPDATE files SET message_id = $2 WHERE id = $1", file_id, each.id)
+    await stage.save(first)
+    await stage.save(message("c", BOB), known=1)
+    assert await place(stage, early) == (stage.memory, first.id)
+    # It is about to be written, and to list its file.
+    assert await place(stage, late) == (stage.memory, second.id)
+    await stage.save(replace(second, attachments=[late]), known=2)
+    await stage.save(message("d", BOB), known=3)
+    assert await place(stage, late) == (stage.memory, second.id)
+    await stage.save(replace(second, digest=bytes(8)), known=4)
+    assert await place(stage, late) == (None, None)
+    await stage.save(known=5, gone=[first.id])
+    assert await place(stage, early) == (None, None)
 
 
 async def test_files_that_cannot_be_attached_are_named(pool: asyncpg.Pool, stage: Stage) -> None:

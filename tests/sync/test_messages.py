@@ -25,6 +25,7 @@ from protocol.messages import (
     UpdateMessage,
 )
 from protocol.thread import Thread
+from storage.files import FileRows
 from storage.memories import MemoryRows
 from storage.messages import MessageRows
 from sync.broker import LocalBroker
@@ -280,7 +281,7 @@ async def test_the_id_of_a_message_is_free_in_other_memories(stage: Stage) -> No
     await stage.messages.create(stage.viewer, squat)
     await device.ack(device.submit(update))
     await stage.projector.project(stage.memory)
-    assert await stage.contents() == ["hello", "hers"]
+    assert sorted(await stage.contents()) == ["hello", "hers"]
     assert (await stage.update(stage.ada, taken, content="HERS")).content == "HERS"
 
 
@@ -479,6 +480,67 @@ async def test_attachments_are_the_callers_files(stage: Stage) -> None:
     assert error.code is ErrorCode.CONFLICT
     error = await refusal(stage.update(stage.commenter, made.id, attachments=[theirs]))
     assert error.code is ErrorCode.NOT_FOUND
+
+
+async def place(stage: Stage, file_id: UUID) -> tuple[UUID | None, UUID | None]:
+    row = await stage.pool.fetchrow(
+        "SELECT memory_id, message_id FROM files WHERE id = $1", file_id
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_a_message_that_its_authors_device_wrote_has_its_files(stage: Stage) -> None:
+    hers, more = [await add_file(stage.pool, stage.editor.id) for _ in range(2)]
+    device = await stage.device(stage.editor)
+    made: list[UUID] = []
+
+    def post(doc: Doc[Any]) -> None:
+        made.append(Thread(doc).add("mine", user_id=stage.editor.id, attachments=[hers]))
+
+    await device.ack(device.submit(written(device, post)))
+    await stage.projector.project(stage.memory)
+    assert await place(stage, hers) == (stage.memory, made[0])
+    update = written(
+        device, lambda doc: Thread(doc).put(made[0], "attachments", [str(hers), str(more)])
+    )
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    assert await place(stage, more) == (stage.memory, made[0])
+
+
+async def test_nobody_else_puts_a_file_with_its_owners_message(stage: Stage) -> None:
+    """An editor may write whatever into the document: the id of any file, too."""
+    secret, known = [await add_file(stage.pool, stage.ada.id) for _ in range(2)]
+    made = await stage.create(stage.ada, attachments=[known])
+    await stage.update(stage.ada, made.id, attachments=None)
+    device = await stage.device(stage.editor)
+
+    def take(doc: Doc[Any]) -> None:
+        Thread(doc).put(made.id, "attachments", [str(secret), str(known)])
+
+    await device.ack(device.submit(written(device, take)))
+    await stage.projector.project(stage.memory)
+    assert (await stage.thread())[0].attachments == [secret, known]
+    # Nor does her own change of something else.
+    await stage.update(stage.ada, made.id, content="changed")
+    for file_id in (secret, known):
+        assert await place(stage, file_id) == (None, None)
+
+
+async def test_a_file_that_was_taken_out_comes_back_by_its_owners_call_alone(stage: Stage) -> None:
+    files = FileRows(stage.pool, 10_000)
+    file_id = await add_file(stage.pool, stage.ada.id)
+    made = await stage.create(stage.ada, attachments=[file_id])
+    await files.update(file_id, stage.ada.id, memory_id=None)
+    device = await stage.device(stage.editor)
+    update = written(device, lambda doc: Thread(doc).edit(made.id, "hello!"))
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    await stage.update(stage.ada, made.id, status="read")
+    assert await place(stage, file_id) == (None, None)
+    await stage.update(stage.ada, made.id, attachments=[file_id])
+    assert await place(stage, file_id) == (stage.memory, made.id)
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -334,7 +334,8 @@ export interface OneFile {
 
 /**
  * Fields left out stay as they are. `memoryId` puts the file in a memory that the account may
- * write, or with `null` in none.
+ * write, or with `null` in none. A message that it was with may list it still, and does not have it
+ * back by that: `messages.update` with the file among its `attachments` puts it back.
  */
 export interface UpdateFile {
   id: string;
@@ -430,8 +431,9 @@ export interface Message {
 }
 
 /**
- * `id` may be made by the client, so that a retry is harmless. `attachments` are files of the
- * caller's; with the message they are shown to all members of the memory.
+ * `id` may be made by the client, so that a retry is harmless; it counts within the memory.
+ * `attachments` are files of the caller's; with the message they are shown to all members of the
+ * memory.
  */
 export interface CreateMessage {
   memoryId: string;
@@ -1460,7 +1462,8 @@ export interface KeySet {
 
 /**
  * The fields of the form beside `file`; put them before it. `id` may be made by the client, so that
- * a retry is harmless. `messageId` is a message of the memory `memoryId`.
+ * a retry is harmless. `messageId` is a message of the memory `memoryId`, there or about to be
+ * written; without `memoryId` it says nothing. The file goes when that message does.
  */
 export interface UploadForm {
   id?: string | null;
