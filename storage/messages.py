@@ -52,26 +52,22 @@ SELECT d.projected_offset, coalesce((
 """
 
 # Who wrote a message is told by the account that owns the Yjs client which began its text: that
-# cannot be forged. Of what the server wrote under an id of its own the document's word is taken,
-# if it names one who is or was a member. A row keeps the author and the times it began with. The
-# document's row is locked, so that messages of one memory are received in the order of commits.
+# cannot be forged. Of what the server wrote under an id of its own it says itself who did, whatever
+# name the document has. A row keeps the author and the times it began with. The document's row is
+# locked, so that messages of one memory are received in the order of commits.
 _WRITE = """
 INSERT INTO messages AS old (id, memory_id, user_id, content, message_type, metadata, attachments,
     is_ai_generated, parent_message_id, status, digest, created_at, updated_at, received_at)
 SELECT i.id, $1, (
         SELECT u.id FROM users u WHERE u.id = CASE
             WHEN c.account_id IS NOT NULL THEN c.account_id
-            WHEN c.client IS NOT NULL AND (
-                EXISTS (SELECT FROM memberships s WHERE s.memory_id = $1 AND s.user_id = i.claimed)
-                OR EXISTS (SELECT FROM document_clients k
-                    WHERE k.document_id = $1 AND k.account_id = i.claimed)
-            ) THEN i.claimed END
+            WHEN c.client IS NOT NULL THEN i.restored END
     ), i.content, i.message_type, i.metadata::jsonb, i.attachments::jsonb, i.is_ai_generated,
     i.parent_message_id, i.status, i.digest, t.created_at, t.created_at, t.received_at
 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[],
         $9::uuid[], $10::text[], $11::bytea[], $12::timestamptz[], $13::bigint[], $14::uuid[])
     AS i (id, content, message_type, metadata, attachments, is_ai_generated,
-        parent_message_id, status, digest, created_at, client, claimed)
+        parent_message_id, status, digest, created_at, client, restored)
     LEFT JOIN document_clients c ON c.document_id = $1 AND c.client = i.client
     CROSS JOIN LATERAL (
         SELECT n.received_at, least(date_trunc('milliseconds', i.created_at), n.received_at)

@@ -220,7 +220,6 @@ def _message(message_id: UUID, value: Any) -> Message | None:
         id=message_id,
         content=fields["body"][:_MAX_MESSAGE],
         message_type=_string(fields.get("messageType"), 20) or "text",
-        user_id=_uuid(fields.get("userId")),
         parent_message_id=_uuid(fields.get("parentMessageId")),
         metadata=metadata,
         attachments=_ids(attachments) if isinstance(attachments, list) else None,

@@ -1,14 +1,12 @@
 """Messages: the operations on the thread of a memory.
 
 The truth is the memory's document. Who may comment writes in it through the server, which makes
-the edit for them; the right to is checked again in the commit. Each account has a Yjs client id of
-its own here, so that the log proves who wrote what.
+the edit for them; the right to is checked again in the commit. It is made under a Yjs client id of
+the account's own, so that the log proves who wrote what.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -104,7 +102,6 @@ class Messages:
         self._projector = projector
         self._workers = workers
         self._notices = notices
-        self._secret = secrets.token_bytes(16)
 
     async def list(self, caller: Caller, request: ListMessages) -> MessagePage:
         """Raises:
@@ -272,9 +269,8 @@ class Messages:
     async def _write(self, author: Author, memory_id: UUID, what: Change) -> ThreadRow | None:
         """Make the change; the message's row behind it."""
         digest: bytes | None = None
-        client_id = self._client_id(author.account_id)
 
-        async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+        async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
             nonlocal digest
             payload, projection = await self._change(updates, what, client_id)
             digest = projection.messages[0].digest if projection.messages else None
@@ -302,11 +298,6 @@ class Messages:
             raise _unstorable(f"nesting deeper than {MAX_NESTING}") from None
         except (ValueError, TypeError, OverflowError) as error:
             raise _unstorable(str(error)) from None
-
-    def _client_id(self, account_id: UUID) -> int:
-        """The Yjs client id that this process writes under for an account."""
-        digest = blake2b(account_id.bytes, key=self._secret, digest_size=4).digest()
-        return int.from_bytes(digest)
 
 
 def _first(row: ThreadRow, author: Author) -> Message:

@@ -344,6 +344,10 @@ class Room:
         owners.update(claims)
         return claims
 
+    def is_free(self, client: int, owner: UUID | None) -> bool:
+        """Whether a Yjs client id is `owner`'s (None: the server's), or nobody's yet."""
+        return self._owners.get(client, owner) == owner
+
     def _enqueue(self, submission: Submission) -> None:
         self._queue.append(submission)
         if not self._in_flight:
