@@ -192,20 +192,23 @@ class History:
             layers = await self._store.layers(memory_id, request.version_id)
             owners = await self._store.owners(memory_id)
             authors = await self._store.authors(memory_id)
+            saved = kept is not None
 
             async def make(
                 updates: Sequence[bytes], client_id: int
             ) -> tuple[bytes | None, Projection]:
+                nonlocal saved
                 made = await self._workers.run(restore, updates, layers, client_id, owners, authors)
-                if made[0] is not None or (request.id and kept is None):
+                if made[0] is not None or (request.id and not saved):
                     # Before the restore is committed, and of all that it may undo. One that is
                     # there already is of a try that did not come to its end.
                     await self._versions.make(
                         memory_id,
                         kind="restore",
-                        id=kept_id if kept is None else None,
+                        id=None if saved else kept_id,
                         author=caller.author,
                     )
+                    saved = True
                 return made
 
             if not await self._hub.write(memory_id, caller.author, make):

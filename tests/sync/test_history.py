@@ -425,6 +425,31 @@ async def test_a_restore_that_is_repeated_does_not_undo_what_was_written_since(
     assert await refusal(stage.restore(ada, memory, kept, id=kept)) is ErrorCode.CONFLICT
 
 
+async def test_a_restore_that_is_made_again_under_another_client_id_is_one(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    memory, kept = await stage.create(ada), uuid4()
+    device = Device(ada.author)
+    await device.open(stage.node.hub, memory)
+    await device.ack(device.submit(device.type("one")))
+    version = await stage.save(ada, memory)
+    await device.ack(device.submit(device.type("two")))
+    # On another node, so that this one does not know.
+    await pool.execute(
+        "INSERT INTO document_clients VALUES ($1, $2, $3)",
+        memory,
+        stage.node.hub.client_id(memory),
+        ada.author.account_id,
+    )
+    restored = await stage.restore(ada, memory, version, id=kept)
+    assert restored.content == {"text": "one"}
+    head = await stage.node.log.head(memory)
+    assert await stage.restore(ada, memory, version, id=kept) == restored
+    assert await stage.node.log.head(memory) == head
+    [saved] = [each for each in await stage.list(ada, memory) if each.id == kept]
+    assert saved.restored_id == version
+
+
 async def test_a_restore_that_failed_halfway_is_done_when_it_is_repeated(
     stage: Stage, ada: Caller
 ) -> None:
