@@ -19,8 +19,7 @@ import httpx
 
 from bench.errors import BenchmarkFailed
 from protocol.client import Client
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0

@@ -13,8 +13,7 @@ from bench.errors import BenchmarkFailed
 from bench.loads import WireName
 from bench.websocket import Socket, masked, messages
 from protocol import frames
-from protocol.documents import OpenDocument, OpenedDocument
-from protocol.operations import DOCUMENTS_OPEN
+from protocol.documents import DOCUMENTS_OPEN, OpenDocument, OpenedDocument
 from sync.update import MalformedUpdate, read_number, scan
 
 _SYNC_STEP_1, _SYNC_STEP_2, _SYNC_UPDATE = b"\x00\x00", b"\x00\x01", b"\x00\x02"

@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation
+from protocol.records import Body, Empty, Timestamp
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=255)]
@@ -116,3 +117,26 @@ class UpdateAccount(Body, frozen=True):
 
 class OneAccount(Body, frozen=True):
     user: User
+
+
+SESSION_RENEW = Operation(
+    "session.renew",
+    RenewSession,
+    RenewedSession,
+    None,
+    "Give this connection a fresh access token of the same session, without reconnecting.",
+)
+ACCOUNT_ME = Operation(
+    "account.me",
+    Empty,
+    Me,
+    None,
+    "The signed-in account.",
+)
+ACCOUNT_UPDATE = Operation(
+    "account.update",
+    UpdateAccount,
+    OneAccount,
+    None,
+    "Change the signed-in account's profile.",
+)

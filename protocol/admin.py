@@ -5,8 +5,9 @@ from uuid import UUID
 
 import msgspec
 
-from protocol.accounts import User
-from protocol.records import Body, Pagination
+from protocol.accounts import OneAccount, User
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Pagination
 
 UserRole = Literal["user", "premium", "admin"]
 
@@ -52,3 +53,40 @@ class InstallationStats(Body, frozen=True):
     file_bytes: int
     updates: int
     database_bytes: int
+
+
+ADMIN_USERS = Operation(
+    "admin.users",
+    ListUsers,
+    UserPage,
+    Permission.MANAGE_USERS,
+    "All accounts, newest first, or those that match a search.",
+)
+ADMIN_SET_ROLE = Operation(
+    "admin.setRole",
+    SetUserRole,
+    OneAccount,
+    Permission.MANAGE_USERS,
+    "Give an account another role. What it may do changes at once, on open sockets too.",
+)
+ADMIN_DISABLE = Operation(
+    "admin.disable",
+    NamedUser,
+    OneAccount,
+    Permission.MANAGE_USERS,
+    "Close an account to its owner, and end all its sessions.",
+)
+ADMIN_ENABLE = Operation(
+    "admin.enable",
+    NamedUser,
+    OneAccount,
+    Permission.MANAGE_USERS,
+    "Open an account again. Its sessions stay ended.",
+)
+ADMIN_STATS = Operation(
+    "admin.stats",
+    Empty,
+    InstallationStats,
+    Permission.MANAGE_USERS,
+    "How much there is on this installation.",
+)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from protocol.operation import Operation, Permission
 from protocol.records import Body
 from protocol.refusals import Refusal
 
@@ -40,3 +41,12 @@ class BulkResults(Body, frozen=True):
     """One for each id, in the order of the request; an id that was given twice comes once."""
 
     results: list[BulkResult]
+
+
+MEMORIES_BULK = Operation(
+    "memories.bulk",
+    BulkMemories,
+    BulkResults,
+    Permission.WRITE_MEMORIES,
+    "Do one thing to many memories. Each stands alone: one that fails costs the others nothing.",
+)

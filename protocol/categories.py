@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Timestamp
 
 MAX_CATEGORIES = 500  # of one account
 
@@ -86,3 +87,41 @@ class DeleteCategory(Body, frozen=True):
 class DeletedCategory(Body, frozen=True):
     id: UUID
     deleted_at: Timestamp
+
+
+CATEGORIES_LIST = Operation(
+    "categories.list",
+    Empty,
+    Categories,
+    Permission.READ_MEMORIES,
+    "The account's categories, in order.",
+)
+CATEGORIES_CREATE = Operation(
+    "categories.create",
+    CreateCategory,
+    OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Create a category. Repeated with the same id and account it answers the first one's.",
+    creates=True,
+)
+CATEGORIES_UPDATE = Operation(
+    "categories.update",
+    UpdateCategory,
+    OneCategory,
+    Permission.WRITE_MEMORIES,
+    "Change a category.",
+)
+CATEGORIES_REORDER = Operation(
+    "categories.reorder",
+    ReorderCategories,
+    Categories,
+    Permission.WRITE_MEMORIES,
+    "Put the categories in another order; all are answered.",
+)
+CATEGORIES_DELETE = Operation(
+    "categories.delete",
+    DeleteCategory,
+    DeletedCategory,
+    Permission.WRITE_MEMORIES,
+    "Delete a category. The memories in it stay, without one.",
+)

@@ -25,16 +25,16 @@ import msgspec
 from protocol import frames
 from protocol.channel import Phase
 from protocol.connection import CONNECT_SECONDS, Connection, dial
-from protocol.documents import CloseDocument, OpenedDocument
+from protocol.documents import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, CloseDocument, OpenedDocument
 from protocol.errors import CloseCode, ErrorCode, MemoError
 from protocol.events import FEED_CHANGED, SHARING_CHANGED
-from protocol.feed import Changes, GetChanges
+from protocol.feed import FEED_CHANGES, Changes, GetChanges
 from protocol.following import Feed
 from protocol.leftovers import Leftovers
 from protocol.log import WRITERS
 from protocol.mirror import Mirror, OpenedChannel
 from protocol.offline import MemoryStore, OfflineStore
-from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN, FEED_CHANGES, Operation
+from protocol.operation import Operation
 from protocol.queue import Outcome, QueuedRequest, RequestQueue
 from protocol.records import Body
 from protocol.replica import Document
@@ -400,6 +400,8 @@ class Client:
             case frames.Goodbye(goodbye):
                 self._return_after = max(goodbye.reconnect_after_ms, 0) / 1000
             case frames.Error(None, body):
+                if body.retry_after is not None:
+                    self._return_after = body.retry_after
                 self.error = MemoError(ErrorCode.INTERNAL, f"{body.code}: {body.message}")
 
     def _delivered(

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Timestamp
 
 FORMAT = "yjs-v1"
 
@@ -46,3 +47,26 @@ class DocumentToken(Body, frozen=True):
 
     token: str
     expires_at: Timestamp
+
+
+DOCUMENTS_OPEN = Operation(
+    "documents.open",
+    OpenDocument,
+    OpenedDocument,
+    Permission.READ_MEMORIES,
+    "Open a memory's document: what the device misses now, pushes from then on.",
+)
+DOCUMENTS_CLOSE = Operation(
+    "documents.close",
+    CloseDocument,
+    Empty,
+    Permission.READ_MEMORIES,
+    "Close a channel: no more pushes, and this connection's presence is taken back.",
+)
+DOCUMENTS_TOKEN = Operation(
+    "documents.token",
+    CreateDocumentToken,
+    DocumentToken,
+    Permission.READ_MEMORIES,
+    "A longer-lived token for one document, for stock Yjs clients on `/yjs/{memoryId}`.",
+)

@@ -106,6 +106,7 @@ class CloseCode(IntEnum):
     UNRESPONSIVE = 4412, True, "No answer to a heartbeat."
     OVERFLOW = 4413, True, "More was sent than may wait at once."
     REFUSED_UPDATE = 4422, False, "An update was refused; the reason names why."
+    RATE_LIMITED = 4429, True, "Too many hellos from this address failed; wait."
 
 
 class MemoError(Exception):
@@ -130,3 +131,10 @@ class MemoError(Exception):
     @property
     def message(self) -> str:
         return str(self)
+
+
+def id_taken() -> MemoError:
+    """The refusal of a client-made id that is another record's."""
+    return MemoError(
+        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
+    )

@@ -3,7 +3,8 @@
 from typing import Literal
 from uuid import UUID
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation
+from protocol.records import Body, Empty, Timestamp
 
 ExportStatus = Literal["preparing", "ready", "failed"]
 
@@ -36,3 +37,22 @@ class ExportList(Body, frozen=True):
     """The newest first."""
 
     exports: list[Export]
+
+
+ACCOUNT_EXPORT = Operation(
+    "account.export",
+    StartExport,
+    StartedExport,
+    None,
+    "Have an archive made of all that the account has: memories as Markdown, JSON and Yjs"
+    " documents, with their messages, files and versions. It is kept for a week; `exports.changed`"
+    " tells when it is ready.",
+    creates=True,
+)
+ACCOUNT_EXPORTS = Operation(
+    "account.exports",
+    Empty,
+    ExportList,
+    None,
+    "The account's archives, those being made included.",
+)

@@ -9,6 +9,7 @@ from protocol.accounts import User
 from protocol.categories import Category
 from protocol.files import File
 from protocol.memories import Memory, Role
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Timestamp
 
 # Not a closed list: a client must be able to read the items it knows beside those it does not.
@@ -36,8 +37,8 @@ class GetChanges(Body, frozen=True):
 class Change(Body, omit_defaults=True, frozen=True):
     """Something that the account follows, as it is now: one of `memory`, `category`, `file`
     and `user`, as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no
-    longer this account's to see: forget it. A memory in the trash is `deleted`; restored, it comes
-    again.
+    longer this account's to see: forget it. A memory in the trash is `deleted`, with the files of
+    others in it; restored, they come again.
 
     In a `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack
     is as their defaults say.
@@ -76,3 +77,12 @@ class FeedChanged(Body, frozen=True):
     there when they are of one memory."""
 
     memory_id: UUID | None = None
+
+
+FEED_CHANGES = Operation(
+    "feed.changes",
+    GetChanges,
+    Changes,
+    Permission.READ_MEMORIES,
+    "What changed since a cursor, oldest change first.",
+)

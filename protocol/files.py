@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from protocol.records import Body, Json, Pagination, Timestamp
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Json, Pagination, Timestamp
 
 Filename = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
@@ -107,3 +108,47 @@ class FileUsage(Body, frozen=True):
     bytes: int
     quota: int
     count: int
+
+
+FILES_LIST = Operation(
+    "files.list",
+    ListFiles,
+    FilePage,
+    Permission.READ_MEMORIES,
+    "The account's files, or those of one memory.",
+)
+FILES_GET = Operation(
+    "files.get",
+    GetFile,
+    OneFile,
+    Permission.READ_MEMORIES,
+    "What is known of one file.",
+)
+FILES_UPDATE = Operation(
+    "files.update",
+    UpdateFile,
+    OneFile,
+    Permission.WRITE_MEMORIES,
+    "Rename a file of the account's own, or put it in another memory or in none.",
+)
+FILES_DELETE = Operation(
+    "files.delete",
+    DeleteFile,
+    DeletedFile,
+    Permission.DELETE_MEMORIES,
+    "Delete a file of the account's own. Harmless twice.",
+)
+FILES_URL = Operation(
+    "files.url",
+    CreateFileUrl,
+    FileUrl,
+    Permission.READ_MEMORIES,
+    "An address that shows the file without a token, for an hour.",
+)
+FILES_USAGE = Operation(
+    "files.usage",
+    Empty,
+    FileUsage,
+    Permission.READ_MEMORIES,
+    "How much the account's files take, and how much they may.",
+)

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 
+from protocol.memories import OneMemory
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Json, Timestamp
 
 VersionName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -209,3 +211,56 @@ class RestoreVersion(Body, frozen=True):
     memory_id: UUID
     version_id: UUID
     id: UUID | None = None
+
+
+HISTORY_LIST = Operation(
+    "history.list",
+    ListVersions,
+    VersionPage,
+    Permission.READ_MEMORIES,
+    "A memory's versions, newest first, with who wrote since the one before.",
+)
+HISTORY_GET = Operation(
+    "history.get",
+    GetVersion,
+    VersionContent,
+    Permission.READ_MEMORIES,
+    "What a memory was in a version, and how that differs from another one or from now.",
+)
+HISTORY_SAVE = Operation(
+    "history.save",
+    SaveVersion,
+    OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Keep what a memory is now as a version with a name.",
+    creates=True,
+)
+HISTORY_RENAME = Operation(
+    "history.rename",
+    RenameVersion,
+    OneVersion,
+    Permission.WRITE_MEMORIES,
+    "Give a version a name, which keeps it, or take its name away.",
+)
+HISTORY_DELETE = Operation(
+    "history.delete",
+    DeleteVersion,
+    DeletedVersion,
+    Permission.DELETE_MEMORIES,
+    "Remove a version for ever; the owner may.",
+)
+HISTORY_RESTORE = Operation(
+    "history.restore",
+    RestoreVersion,
+    OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make a memory what it was in a version, by an edit that merges with others.",
+    creates=True,
+)
+HISTORY_BLAME = Operation(
+    "history.blame",
+    GetBlame,
+    Blame,
+    Permission.READ_MEMORIES,
+    "Who wrote which part of a memory's body, on which device and when.",
+)

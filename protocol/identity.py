@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.accounts import Email, Password, SignedIn, TwoFactorCode, User
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation
+from protocol.records import Body, Empty, Timestamp
 
 Provider = Literal["google", "apple"]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -160,3 +161,86 @@ class DeleteAccount(Body, frozen=True):
 
     password: Password | None = None
     code: TwoFactorCode | None = None
+
+
+ACCOUNT_SEND_VERIFICATION = Operation(
+    "account.sendVerification",
+    Empty,
+    Empty,
+    None,
+    "Send the message with the link that proves the e-mail address again; at most once a minute.",
+)
+ACCOUNT_CHANGE_PASSWORD = Operation(
+    "account.changePassword",
+    ChangePassword,
+    Empty,
+    None,
+    "Change the password. All other sessions of the account end.",
+)
+ACCOUNT_CHANGE_EMAIL = Operation(
+    "account.changeEmail",
+    ChangeEmail,
+    Empty,
+    None,
+    "Send a link to a new e-mail address, which becomes the account's when the link is followed.",
+)
+ACCOUNT_ENABLE_TWO_FACTOR = Operation(
+    "account.enableTwoFactor",
+    EnableTwoFactor,
+    TwoFactorSecret,
+    None,
+    "A new secret for an authenticator. It is asked for once `account.confirmTwoFactor` has seen"
+    " a code of it.",
+)
+ACCOUNT_CONFIRM_TWO_FACTOR = Operation(
+    "account.confirmTwoFactor",
+    ConfirmTwoFactor,
+    RecoveryCodes,
+    None,
+    "Turn two-factor on: from now on signing in asks for a code.",
+)
+ACCOUNT_DISABLE_TWO_FACTOR = Operation(
+    "account.disableTwoFactor",
+    DisableTwoFactor,
+    Empty,
+    None,
+    "Turn two-factor off.",
+)
+ACCOUNT_IDENTITIES = Operation(
+    "account.identities",
+    Empty,
+    Identities,
+    None,
+    "The ways into the account: providers, password, two-factor.",
+)
+ACCOUNT_LINK = Operation(
+    "account.link",
+    LinkIdentity,
+    Identities,
+    None,
+    "Link a provider to the account, to sign in with from now on.",
+)
+ACCOUNT_UNLINK = Operation(
+    "account.unlink",
+    UnlinkIdentity,
+    Identities,
+    None,
+    "Take a provider away again. The last way into the account stays.",
+)
+ACCOUNT_SEND_DELETION_CODE = Operation(
+    "account.sendDeletionCode",
+    Empty,
+    Empty,
+    None,
+    "Send the code that `account.delete` asks for of an account without a password, to its e-mail"
+    " address; at most once a minute.",
+)
+ACCOUNT_DELETE = Operation(
+    "account.delete",
+    DeleteAccount,
+    Empty,
+    None,
+    "Delete the account at once, for good: its sessions end, its memories go with all that is in"
+    " them, also for those they are shared with, and so do its files. Messages that it wrote in"
+    " others' memories stay, as nobody's.",
+)

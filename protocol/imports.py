@@ -3,7 +3,8 @@
 from typing import Literal
 from uuid import UUID
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Timestamp
 
 ImportStatus = Literal["running", "done", "failed"]
 
@@ -50,3 +51,22 @@ class ImportList(Body, frozen=True):
     """The newest first."""
 
     imports: list[Import]
+
+
+ACCOUNT_IMPORT = Operation(
+    "account.import",
+    StartImport,
+    StartedImport,
+    Permission.WRITE_MEMORIES,
+    "Bring an archive of `account.export`, of this or another server, into the account: its own"
+    " memories with their documents as they were, messages, files, versions and categories. What is"
+    " there already stays as it is, so that nothing is doubled.",
+    creates=True,
+)
+ACCOUNT_IMPORTS = Operation(
+    "account.imports",
+    Empty,
+    ImportList,
+    None,
+    "How far the account's imports have come, and what was left out.",
+)

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Json, Pagination, Timestamp
 
 Title = Annotated[str, msgspec.Meta(max_length=255)]
@@ -130,3 +131,41 @@ class DeleteMemory(Body, frozen=True):
 class DeletedMemory(Body, frozen=True):
     id: UUID
     deleted_at: Timestamp
+
+
+MEMORIES_CREATE = Operation(
+    "memories.create",
+    CreateMemory,
+    OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Create a memory. Repeated with the same id and account it answers the first one's memory.",
+    creates=True,
+)
+MEMORIES_GET = Operation(
+    "memories.get",
+    GetMemory,
+    OneMemory,
+    Permission.READ_MEMORIES,
+    "One memory.",
+)
+MEMORIES_LIST = Operation(
+    "memories.list",
+    ListMemories,
+    MemoryPage,
+    Permission.READ_MEMORIES,
+    "The account's memories, filtered, sorted and paged.",
+)
+MEMORIES_UPDATE = Operation(
+    "memories.update",
+    UpdateMemory,
+    OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Change a memory; what its document holds is changed as an edit that merges with others.",
+)
+MEMORIES_DELETE = Operation(
+    "memories.delete",
+    DeleteMemory,
+    DeletedMemory,
+    Permission.DELETE_MEMORIES,
+    "Move a memory to the trash, for all its members. Its owner may restore it for a time.",
+)

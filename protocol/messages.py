@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Json, Pagination, Timestamp
 
 MessageText = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
@@ -113,3 +114,42 @@ class ReadMark(Body, frozen=True):
     memory_id: UUID
     last_read_at: Timestamp | None
     unread_count: int
+
+
+MESSAGES_LIST = Operation(
+    "messages.list",
+    ListMessages,
+    MessagePage,
+    Permission.READ_MEMORIES,
+    "The messages of a memory's thread, paged.",
+)
+MESSAGES_CREATE = Operation(
+    "messages.create",
+    CreateMessage,
+    OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Write a message; owner, editors and commenters may. Repeated with the same id it answers the"
+    " first one's message.",
+    creates=True,
+)
+MESSAGES_UPDATE = Operation(
+    "messages.update",
+    UpdateMessage,
+    OneMessage,
+    Permission.WRITE_MEMORIES,
+    "Change a message of one's own, as an edit that merges with others.",
+)
+MESSAGES_DELETE = Operation(
+    "messages.delete",
+    DeleteMessage,
+    DeletedMessage,
+    Permission.WRITE_MEMORIES,
+    "Delete a message of one's own, or as the memory's owner any; replies to it stay.",
+)
+MESSAGES_MARK_READ = Operation(
+    "messages.markRead",
+    MarkRead,
+    ReadMark,
+    Permission.READ_MEMORIES,
+    "Move the member's own read mark of a thread forward; it never goes back.",
+)

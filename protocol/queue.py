@@ -18,15 +18,12 @@ from weakref import WeakSet
 
 import msgspec
 
+from protocol.accounts import SESSION_RENEW
+from protocol.documents import DOCUMENTS_CLOSE, DOCUMENTS_OPEN
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import (
-    DOCUMENTS_CLOSE,
-    DOCUMENTS_OPEN,
-    MEMORIES_CREATE,
-    OPERATIONS,
-    SESSION_RENEW,
-    Operation,
-)
+from protocol.memories import MEMORIES_CREATE
+from protocol.operation import Operation
+from protocol.operations import OPERATIONS
 from protocol.records import Body, timestamp
 from protocol.session import Backoff
 from protocol.signal import Stream

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from protocol import accounts, files, identity
 from protocol.errors import ErrorCode
 from protocol.limits import Limit
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.records import Body, Timestamp
 from protocol.refusals import Refusal
 

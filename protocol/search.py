@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from protocol.memories import Memory, Tags
+from protocol.operation import Operation, Permission
 from protocol.records import Body
 
 Kind = Literal["memory", "message", "file"]
@@ -61,3 +62,12 @@ class SearchPage(Body, frozen=True):
     total_is_lower_bound: bool
     more: bool
     took: float
+
+
+SEARCH_QUERY = Operation(
+    "search.query",
+    SearchQuery,
+    SearchPage,
+    Permission.READ_MEMORIES,
+    "Find memories by their words: in title, tags, description, body, messages and files' names.",
+)

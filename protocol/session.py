@@ -15,7 +15,7 @@ import msgspec
 
 from protocol import frames
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Operation
+from protocol.operation import Operation
 
 MAX_REQUESTS = 256
 _FRAME_OVERHEAD = 512  # what an operation's name, an id and array heads add to a body

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from protocol.records import Body, Timestamp
+from protocol.operation import Operation
+from protocol.records import Body, Empty, Timestamp
 
 
 class DeviceSession(Body, frozen=True):
@@ -33,3 +34,19 @@ class EndSessions(Body, frozen=True):
 
     id: UUID | None = None
     all: bool = False
+
+
+SESSIONS_LIST = Operation(
+    "sessions.list",
+    Empty,
+    SessionList,
+    None,
+    "The account's signed-in devices, the one used last first.",
+)
+SESSIONS_END = Operation(
+    "sessions.end",
+    EndSessions,
+    Empty,
+    None,
+    "Sign a device out, or all but this one: their sockets close, their refresh tokens are void.",
+)

@@ -6,8 +6,10 @@ from uuid import UUID
 import msgspec
 
 from protocol.accounts import Email
-from protocol.memories import Role
-from protocol.records import Body, Timestamp
+from protocol.limits import Limit
+from protocol.memories import OneMemory, Role
+from protocol.operation import Operation, Permission
+from protocol.records import Body, Empty, Timestamp
 
 # What a member may be made. There is one owner, whom `sharing.transfer` changes.
 SharedRole = Literal["editor", "commenter", "viewer"]
@@ -166,3 +168,85 @@ class SharingChanged(Body, frozen=True):
 
     memory_id: UUID
     role: Role
+
+
+SHARING_MEMBERS = Operation(
+    "sharing.members",
+    ListMembers,
+    MemoryMembers,
+    Permission.READ_MEMORIES,
+    "The members of a memory, and to its owner the pending invitations.",
+)
+SHARING_INVITE = Operation(
+    "sharing.invite",
+    InviteMember,
+    OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Invite whoever has an e-mail address. It makes no difference whether that has an account.",
+    Limit.INVITE,
+    creates=True,
+)
+SHARING_LINK = Operation(
+    "sharing.link",
+    CreateInvitationLink,
+    OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Make a link by which accounts join a memory. Its token is told here and never again.",
+    creates=True,
+)
+SHARING_REVOKE = Operation(
+    "sharing.revoke",
+    RevokeInvitation,
+    OneInvitation,
+    Permission.WRITE_MEMORIES,
+    "Revoke an invitation. Who has joined by it stays a member.",
+)
+SHARING_INVITATIONS = Operation(
+    "sharing.invitations",
+    Empty,
+    ReceivedInvitations,
+    Permission.READ_MEMORIES,
+    "The pending invitations that were sent to the account's e-mail address.",
+)
+SHARING_ACCEPT = Operation(
+    "sharing.accept",
+    AcceptInvitation,
+    OneMemory,
+    Permission.READ_MEMORIES,
+    "Become a member by an invitation. It lets an account in once.",
+)
+SHARING_DECLINE = Operation(
+    "sharing.decline",
+    DeclineInvitation,
+    Empty,
+    Permission.READ_MEMORIES,
+    "Decline an invitation that was sent to the account's e-mail address.",
+)
+SHARING_SET_ROLE = Operation(
+    "sharing.setRole",
+    SetMemberRole,
+    OneMember,
+    Permission.WRITE_MEMORIES,
+    "Give a member another role, at once on all open sockets. Only the owner may.",
+)
+SHARING_REMOVE = Operation(
+    "sharing.remove",
+    RemoveMember,
+    Empty,
+    Permission.WRITE_MEMORIES,
+    "End a membership, at once on all open sockets. Only the owner may.",
+)
+SHARING_LEAVE = Operation(
+    "sharing.leave",
+    LeaveMemory,
+    Empty,
+    Permission.READ_MEMORIES,
+    "End the account's own membership.",
+)
+SHARING_TRANSFER = Operation(
+    "sharing.transfer",
+    TransferMemory,
+    OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Make another member the owner, and the owner an editor.",
+)

@@ -7,6 +7,8 @@ from uuid import UUID
 import msgspec
 
 from protocol.errors import MemoError
+from protocol.memories import OneMemory
+from protocol.operation import Operation, Permission
 from protocol.records import Body, Timestamp
 
 
@@ -37,3 +39,19 @@ class Fate(msgspec.Struct, frozen=True):
     moment: datetime | None = None
     followers: Sequence[UUID] = ()
     behind: bool = False
+
+
+MEMORIES_RESTORE = Operation(
+    "memories.restore",
+    RestoreMemory,
+    OneMemory,
+    Permission.WRITE_MEMORIES,
+    "Take a memory out of the trash, for all its members.",
+)
+MEMORIES_PURGE = Operation(
+    "memories.purge",
+    PurgeMemory,
+    PurgedMemory,
+    Permission.DELETE_MEMORIES,
+    "Delete a memory that is in the trash for good, with its thread, files and history.",
+)

@@ -1,14 +1,13 @@
 """The composition root: builds every part, hands each what it needs, starts and stops them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import structlog
 from starlette.applications import Starlette
@@ -18,45 +17,34 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from protocol import operations
 from protocol.errors import ErrorCode, MemoError
-from protocol.identity import Provider
-from protocol.operations import OPERATIONS
 from server import console, limits, links, reference, rest, security
 from server.admin import Admin
 from server.auth import Auth, normalize_email
+from server.bindings import dispatcher
 from server.config import Features, Settings
-from server.connection import Connection, ConnectionCall, Lobby
+from server.connection import Connection, Lobby
 from server.database import address, pooled
-from server.dispatch import Binding, Dispatcher
 from server.documents import Documents
-from server.files import parts as filing
-from server.files.operations import Files
+from server.files.parts import Filing
 from server.health import Health
-from server.identity.calls import Identity
-from server.identity.deletion import Confirmation, Deletion
-from server.identity.guard import Guard
-from server.identity.oauth import OAuth
-from server.identity.openid import OpenIdProvider
+from server.identity.deletion import Deletion
+from server.identity.parts import Door
 from server.identity.places import Places
 from server.identity.profile import Profile
-from server.identity.providers import providers, site
+from server.identity.providers import providers
 from server.identity.sessions import Sessions
-from server.identity.twofactor import TwoFactor
 from server.identity.vault import Vault
-from server.identity.verification import Verification
+from server.keyring import Keyring
 from server.limits import Limiter, Lockout
-from server.mail.post import Post
-from server.mail.transport import Transport, transport
+from server.mail.transport import transport
 from server.metrics import HTTPMetrics, Metrics
 from server.observer import MetricsObserver
 from server.passwords import Passwords
 from server.proxies import Proxies
 from server.roster import Roster
-from server.takeout.exports import Exports
-from server.takeout.imports import Imports
 from server.takeout.parts import Takeout
-from server.tokens import Tokens, generate_key, read_key
+from server.tokens import Tokens, read_key
 from server.websocket import Endpoint, Sockets, Visit, WebSocket
 from server.yjs import Porch, YjsConnection
 from storage import feed as feed_rows
@@ -66,13 +54,10 @@ from storage.claim import Claim
 from storage.commit import CommitConnection
 from storage.counters import LocalCounters, SharedCounters
 from storage.departures import Departures
-from storage.guesses import Guesses
 from storage.history import HistoryRows
-from storage.identities import Attempts, Identities
 from storage.installation import Installation
 from storage.invitations import Invitations
 from storage.keys import SigningKey, SigningKeys
-from storage.mail import OutgoingMail
 from storage.memberships import Memberships
 from storage.memories import MemoryRows
 from storage.messages import MessageRows
@@ -83,9 +68,7 @@ from storage.search import SearchRows
 from storage.sessions import SessionRows
 from storage.texts import TextRows
 from storage.trash import TrashRows
-from storage.twofactor import SecondFactors
 from storage.updates import UpdateLog
-from storage.verification import EmailTokens
 from storage.versions import VersionRows
 from sync.access import Access
 from sync.broker import LocalBroker
@@ -153,20 +136,24 @@ class App:
             observer = MetricsObserver(metrics)
             broker = await stack.enter_async_context(_broker(settings))
 
+            vault = Vault(settings.encryption_keys)
+            if not vault.encrypts:
+                logger.info("ENCRYPTION_KEY is not set: secrets at rest are not encrypted")
             passwords = Passwords()
             stack.callback(passwords.close)
-            tokens = await _tokens(given_key, SigningKeys(pool), settings.features)
+            tokens = await _tokens(given_key, Keyring(SigningKeys(pool), vault), settings.features)
             limiter = await stack.enter_async_context(_limiter(settings, metrics))
             notices = Notices(broker)
 
             accounts = Accounts(pool)
             http = await stack.enter_async_context(httpx.AsyncClient())
-            auth, identity, post, confirmation = _door(
+            auth, identity, post, confirmation = Door.built(
                 settings,
                 pool=pool,
                 accounts=accounts,
                 tokens=tokens,
                 passwords=passwords,
+                vault=vault,
                 known=given_providers(http),
                 transport=transport(settings, http),
                 metrics=metrics,
@@ -235,7 +222,7 @@ class App:
             )
 
             store = await stack.enter_async_context(
-                filing.Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
+                Filing.opened(settings, pool, auth, tokens, notices=notices, metrics=metrics)
             )
 
             takeout = await stack.enter_async_context(
@@ -247,9 +234,11 @@ class App:
             roster = Roster(broker, accounts, feed)
             checks = [roster.check_news, roster.check_sessions, access.check]
             watch = Watch(hub, log, broker, observer, checks)
-            lobby = Lobby(auth, feed, roster, metrics, version("memory-app"))
-            porch = Porch(auth, hub, workers, roster, metrics)
-            lobby.dispatcher = _dispatcher(
+            lobby = Lobby(
+                auth, limiter, feed, roster, metrics=metrics, version=version("memory-app")
+            )
+            porch = Porch(auth, limiter, hub, workers, roster=roster, metrics=metrics)
+            lobby.dispatcher = dispatcher(
                 metrics,
                 limiter,
                 documents=Documents(hub, log, tokens),
@@ -319,15 +308,6 @@ class App:
             yield cls(_asgi(settings, metrics, sockets, guarded), auth)
 
 
-def _session_ender(notices: Notices) -> Callable[[UUID], Awaitable[None]]:
-    """What tells every node that a session has ended."""
-
-    async def end_session(session_id: UUID) -> None:
-        notices.session_ended(session_id)
-
-    return end_session
-
-
 def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None:
     """Have the gauges read what they show when they are asked for it."""
     metrics.broker_up.set_function(lambda: broker.up)
@@ -335,179 +315,6 @@ def _watch(metrics: Metrics, broker: Broker, hub: Hub, sockets: Sockets) -> None
     metrics.rooms.set_function(lambda: len(hub.rooms))
     metrics.subscriptions.set_function(lambda: hub.subscriptions)
     metrics.outbox_bytes.set_function(lambda: sockets.outbox_bytes)
-
-
-class _Door(NamedTuple):
-    """What lets people in."""
-
-    auth: Auth
-    identity: Identity
-    post: Post
-    confirmation: Confirmation
-
-
-def _door(
-    settings: Settings,
-    *,
-    pool: asyncpg.Pool,
-    accounts: Accounts,
-    tokens: Tokens,
-    passwords: Passwords,
-    known: Mapping[Provider, OpenIdProvider],
-    transport: Transport,
-    metrics: Metrics,
-    notices: Notices,
-) -> _Door:
-    session_ended = _session_ender(notices)
-    vault = Vault(settings.encryption_keys)
-    if not vault.encrypts:
-        logger.info("ENCRYPTION_KEY is not set: secrets of two-factor are kept unencrypted")
-    guesses, email_tokens, identities = Guesses(pool), EmailTokens(pool), Identities(pool, accounts)
-    guard = Guard(email_tokens, passwords, guesses)
-    post = Post(OutgoingMail(pool), email_tokens, vault, transport, metrics, url=settings.url)
-    verification = Verification(
-        accounts,
-        email_tokens,
-        passwords=passwords,
-        guard=guard,
-        post=post,
-        session_ended=session_ended,
-        account_changed=notices.account_changed,
-    )
-    two_factor = TwoFactor(SecondFactors(pool), guesses, vault)
-    auth = Auth(
-        accounts,
-        tokens,
-        passwords,
-        session_ended,
-        registered=verification.registered,
-        second_factor=two_factor.check,
-    )
-    oauth = OAuth(
-        known,
-        site(settings),
-        attempts=Attempts(pool),
-        identities=identities,
-        accounts=accounts,
-        auth=auth,
-        two_factor=two_factor,
-        post=post,
-    )
-    identity = Identity(
-        verification=verification,
-        two_factor=two_factor,
-        oauth=oauth,
-        guard=guard,
-        accounts=accounts,
-        identities=identities,
-        tokens=email_tokens,
-        post=post,
-    )
-    confirmation = Confirmation(
-        accounts, email_tokens, guard=guard, two_factor=two_factor, guesses=guesses, post=post
-    )
-    return _Door(auth, identity, post, confirmation)
-
-
-def _dispatcher(
-    metrics: Metrics,
-    limiter: Limiter,
-    *,
-    documents: Documents,
-    memories: Memories,
-    search: Search,
-    messages: Messages,
-    history: History,
-    trash: Trash,
-    bulk: Bulk,
-    categories: Categories,
-    sharing: Sharing,
-    feed: Feed,
-    files: Files,
-    sessions: Sessions,
-    profile: Profile,
-    admin: Admin,
-    identity: Identity,
-    exports: Exports,
-    imports: Imports,
-    deletion: Deletion,
-) -> Dispatcher[ConnectionCall]:
-    """Every operation, bound to the method that carries it out."""
-    bindings: tuple[Binding[ConnectionCall, Any, Any], ...] = (
-        Binding(operations.DOCUMENTS_OPEN, documents.open),
-        Binding(operations.DOCUMENTS_CLOSE, documents.close),
-        Binding(operations.DOCUMENTS_TOKEN, documents.token),
-        Binding(operations.FEED_CHANGES, feed.changes),
-        Binding(operations.MEMORIES_CREATE, memories.create),
-        Binding(operations.MEMORIES_GET, memories.get),
-        Binding(operations.MEMORIES_LIST, memories.list),
-        Binding(operations.MEMORIES_UPDATE, memories.update),
-        Binding(operations.MEMORIES_DELETE, memories.delete),
-        Binding(operations.SEARCH_QUERY, search.query),
-        Binding(operations.FILES_LIST, files.list),
-        Binding(operations.FILES_GET, files.get),
-        Binding(operations.FILES_UPDATE, files.update),
-        Binding(operations.FILES_DELETE, files.delete),
-        Binding(operations.FILES_URL, files.url),
-        Binding(operations.FILES_USAGE, files.usage),
-        Binding(operations.MESSAGES_LIST, messages.list),
-        Binding(operations.MESSAGES_CREATE, messages.create),
-        Binding(operations.MESSAGES_UPDATE, messages.update),
-        Binding(operations.MESSAGES_DELETE, messages.delete),
-        Binding(operations.MESSAGES_MARK_READ, messages.mark_read),
-        Binding(operations.HISTORY_LIST, history.list),
-        Binding(operations.HISTORY_GET, history.get),
-        Binding(operations.HISTORY_SAVE, history.save),
-        Binding(operations.HISTORY_RENAME, history.rename),
-        Binding(operations.HISTORY_DELETE, history.delete),
-        Binding(operations.HISTORY_RESTORE, history.restore),
-        Binding(operations.HISTORY_BLAME, history.blame),
-        Binding(operations.MEMORIES_RESTORE, trash.restore),
-        Binding(operations.MEMORIES_PURGE, trash.purge),
-        Binding(operations.MEMORIES_BULK, bulk.change),
-        Binding(operations.CATEGORIES_LIST, categories.list),
-        Binding(operations.CATEGORIES_CREATE, categories.create),
-        Binding(operations.CATEGORIES_UPDATE, categories.update),
-        Binding(operations.CATEGORIES_REORDER, categories.reorder),
-        Binding(operations.CATEGORIES_DELETE, categories.delete),
-        Binding(operations.SHARING_MEMBERS, sharing.members),
-        Binding(operations.SHARING_INVITE, sharing.invite),
-        Binding(operations.SHARING_LINK, sharing.link),
-        Binding(operations.SHARING_REVOKE, sharing.revoke),
-        Binding(operations.SHARING_INVITATIONS, sharing.invitations),
-        Binding(operations.SHARING_ACCEPT, sharing.accept),
-        Binding(operations.SHARING_DECLINE, sharing.decline),
-        Binding(operations.SHARING_SET_ROLE, sharing.set_role),
-        Binding(operations.SHARING_REMOVE, sharing.remove),
-        Binding(operations.SHARING_LEAVE, sharing.leave),
-        Binding(operations.SHARING_TRANSFER, sharing.transfer),
-        Binding(operations.SESSION_RENEW, sessions.renew),
-        Binding(operations.ACCOUNT_ME, sessions.me),
-        Binding(operations.ACCOUNT_SEND_VERIFICATION, identity.send_verification),
-        Binding(operations.ACCOUNT_CHANGE_PASSWORD, identity.change_password),
-        Binding(operations.ACCOUNT_CHANGE_EMAIL, identity.change_email),
-        Binding(operations.ACCOUNT_ENABLE_TWO_FACTOR, identity.enable_two_factor),
-        Binding(operations.ACCOUNT_CONFIRM_TWO_FACTOR, identity.confirm_two_factor),
-        Binding(operations.ACCOUNT_DISABLE_TWO_FACTOR, identity.disable_two_factor),
-        Binding(operations.ACCOUNT_IDENTITIES, identity.identities),
-        Binding(operations.ACCOUNT_LINK, identity.link),
-        Binding(operations.ACCOUNT_UNLINK, identity.unlink),
-        Binding(operations.ACCOUNT_UPDATE, profile.update),
-        Binding(operations.ACCOUNT_SEND_DELETION_CODE, deletion.send_code),
-        Binding(operations.ACCOUNT_DELETE, deletion.delete),
-        Binding(operations.ACCOUNT_EXPORT, exports.start),
-        Binding(operations.ACCOUNT_EXPORTS, exports.list),
-        Binding(operations.ACCOUNT_IMPORT, imports.start),
-        Binding(operations.ACCOUNT_IMPORTS, imports.list),
-        Binding(operations.SESSIONS_LIST, sessions.list),
-        Binding(operations.SESSIONS_END, sessions.end),
-        Binding(operations.ADMIN_USERS, admin.users),
-        Binding(operations.ADMIN_SET_ROLE, admin.set_role),
-        Binding(operations.ADMIN_DISABLE, admin.disable),
-        Binding(operations.ADMIN_ENABLE, admin.enable),
-        Binding(operations.ADMIN_STATS, admin.stats),
-    )
-    return Dispatcher(OPERATIONS, bindings, metrics, limiter)
 
 
 def _route(lobby: Lobby, porch: Porch) -> Callable[[WebSocket, Visit], Endpoint | None]:
@@ -598,7 +405,7 @@ async def _warm_up(log: UpdateLog, accounts: Accounts, feed: feed_rows.Feed) -> 
     await asyncio.gather(*(ask() for _ in range(KEPT_CONNECTIONS)))
 
 
-async def _tokens(given: SigningKey | None, keys: SigningKeys, features: Features) -> Tokens:
+async def _tokens(given: SigningKey | None, keyring: Keyring, features: Features) -> Tokens:
     if given is not None:
         return Tokens([given], features=features)
-    return Tokens(await keys.ensure(generate_key), keys.current, features=features)
+    return Tokens(await keyring.ensure(), keyring.current, features=features)

@@ -15,7 +15,7 @@ import structlog
 
 from protocol.accounts import Login, Me, Refreshed, Register, SignedIn, User
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.passwords import Passwords, weakness
 from server.tokens import ACCESS_SECONDS, Principal, Tokens, UnknownKeyError
 from storage import outage
@@ -181,9 +181,7 @@ class Auth:
         Raises:
             MemoError: `not_found`, when the account has been deleted meanwhile.
         """
-        user = await self._accounts.user(principal.account_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
+        user = await self._accounts.existing(principal.account_id)
         permissions = sorted(permission.value for permission in principal.permissions)
         return Me(user=user, session_id=principal.session_id, permissions=permissions)
 

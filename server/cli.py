@@ -24,12 +24,14 @@ from server import backups, demo, doctor, logs, serving
 from server.auth import Auth
 from server.config import ConfigError, Settings
 from server.database import opened
+from server.identity.vault import Vault
+from server.keyring import Keyring
 from server.passwords import Passwords
 from server.processes import supervisor, worker
 from server.processes.listeners import Listeners
 from server.processes.supervisor import WorkersFailed
 from server.takeout import command as takeout
-from server.tokens import DOCUMENT_SECONDS, Tokens, generate_key
+from server.tokens import DOCUMENT_SECONDS, Tokens
 from storage.accounts import Accounts
 from storage.archive import BackupError
 from storage.keys import SigningKeys
@@ -242,10 +244,8 @@ async def _rotate_keys(settings: Settings, options: argparse.Namespace) -> int:
     keep = timedelta() if options.leaked else timedelta(seconds=DOCUMENT_SECONDS)
     async with opened(settings, beside_server=True) as pool:
         await migrate(pool)
-        keys = SigningKeys(pool)
-        await keys.ensure(generate_key)
-        await keys.rotate(generate_key(), keep)
-        known = len(await keys.current())
+        keyring = Keyring(SigningKeys(pool), Vault(settings.encryption_keys))
+        known = await keyring.rotate(keep)
     print("a new key signs from now on, on every node within a minute")
     older = "no other key" if known == 1 else f"older keys ({known - 1})"
     print(f"{older} will do for tokens that were signed before")
@@ -269,7 +269,8 @@ async def _desk(settings: Settings) -> AsyncIterator[_Desk]:
         await migrate(pool)
         passwords = Passwords()
         try:
-            tokens = Tokens(await SigningKeys(pool).ensure(generate_key))
+            keyring = Keyring(SigningKeys(pool), Vault(settings.encryption_keys))
+            tokens = Tokens(await keyring.ensure())
             accounts = Accounts(pool)
             yield _Desk(Auth(accounts, tokens, passwords, _nobody_to_tell), accounts, passwords)
         finally:

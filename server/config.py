@@ -173,6 +173,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_socket: Rate | None = Rate(12_000, 60)
     """RATE_LIMIT_SOCKET: operations of one user on the socket, counted by each node for itself."""
 
+    rate_limit_hello: Rate | None = Rate(30, 300)
+    """RATE_LIMIT_HELLO: sockets of one address whose token is refused, counted by each node for
+    itself."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings that `environ` asks for.
@@ -221,6 +225,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "RATE_LIMIT_AI": ("rate_limit_ai", _rate),
             "RATE_LIMIT_INVITE": ("rate_limit_invite", _rate),
             "RATE_LIMIT_SOCKET": ("rate_limit_socket", _rate),
+            "RATE_LIMIT_HELLO": ("rate_limit_hello", _rate),
         }
         fields = {
             field: parse(name, given[name])

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from functools import partial
 from secrets import token_hex
 from typing import Protocol
 from uuid import UUID
@@ -26,12 +25,13 @@ from protocol.feed import FeedChanged
 from protocol.frames import ClientFrame, Error, Frame, WelcomeBody
 from protocol.log import Author
 from protocol.memories import Role
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.records import Empty, timestamp_of
 from protocol.sharing import SharingChanged
 from server.backlog import Backlog
 from server.dispatch import Call, Dispatcher, refusal
 from server.metrics import Metrics
+from server.requests import Requests
 from server.roster import Roster
 from server.throttle import Throttle
 from server.tokens import Principal
@@ -51,13 +51,10 @@ HELLO_SECONDS = 10.0
 MAX_EARLY_FRAMES = 256  # sent behind hello, before the welcome
 MAX_CHANNELS = 1000  # open at once
 MAX_PRESENCE_BYTES = 1 << 20  # that one connection shows, over all of its channels
-MAX_RUNNING = 8  # requests of one connection at once; further ones wait
-MAX_WAITING = 1024
 # However many come back at once, a request's time begins when it has its turn, and a hello finds
 # the database free.
 MAX_RUNNING_ON_NODE = 64
 MAX_RUNNING_OF_ACCOUNT = 16
-QUEUE_SECONDS = 60.0  # for a turn
 LARGE_BYTES = 1 << 16  # of a reply that goes as it is, not copied into a message with others
 GOODBYE_SECONDS = 5.0  # for updates under way, when the server stops
 EXPIRY_GRACE_SECONDS = 30.0  # for `session.renew`, past the token's end
@@ -72,6 +69,13 @@ class Gatekeeper(Protocol):
 
     def rights(self, role: str) -> frozenset[Permission]:
         """What an account of this role may do."""
+
+
+class Refusals(Protocol):
+    """Bounds hellos that fail."""
+
+    def hello_failed(self, address: str | None, error: MemoError) -> MemoError:
+        """What to answer to one that was refused with `error`."""
 
 
 class Cursors(Protocol):
@@ -99,12 +103,15 @@ class Lobby:
     def __init__(
         self,
         gatekeeper: Gatekeeper,
+        refusals: Refusals,
         cursors: Cursors,
         roster: Roster,
+        *,
         metrics: Metrics,
         version: str,
     ) -> None:
         self.gatekeeper = gatekeeper
+        self.refusals = refusals
         self.cursors = cursors
         self.roster = roster
         self.metrics = metrics
@@ -151,8 +158,7 @@ class Connection:
         self._inbox: deque[ClientFrame | Error] = deque()
         self._turn: asyncio.Handle | None = None
         self._frames: list[Frame] = []
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._waiting: dict[int, frames.Request] = {}
+        self._requests = Requests(self, lobby.turns, self._carry_out)
         self._greeting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._leave_roster: Callable[[], None] | None = None
@@ -196,7 +202,7 @@ class Connection:
             self._send(frames.Event(FEED_CHANGED.name, FeedChanged()))
         for subscription in tuple(self.subscriptions.values()):
             subscription.drained()
-        self._start_waiting()
+        self._requests.start()
         self._update_reading()
 
     def closed(self) -> None:
@@ -207,9 +213,7 @@ class Connection:
                 timer.cancel()
         if self._greeting is not None:
             self._greeting.cancel()
-        for task in tuple(self._running.values()):
-            task.cancel()
-        self._waiting.clear()
+        self._requests.stop()
         self._inbox.clear()
         if self._leave_roster is not None:
             self._leave_roster()
@@ -256,6 +260,18 @@ class Connection:
 
     def refused(self, channel: int, client_seq: int, error: MemoError) -> None:
         self._send(refusal(None, error, channel, client_seq))
+
+    # For its requests, and the subscriber's updates
+
+    @property
+    def takes_answers(self) -> bool:
+        return not self.congested and self._socket.is_open
+
+    def answer(self, frame: Frame) -> None:
+        self._send(frame)
+
+    def taken(self, size: int) -> None:
+        self._backlog.add(size)
 
     def released(self, size: int) -> None:
         was_full = self._backlog.full
@@ -349,8 +365,9 @@ class Connection:
                 principal = await self._lobby.gatekeeper.authenticate(hello.token)
                 cursor = await self._lobby.cursors.cursor()
         except MemoError as error:
-            self._send(refusal(None, error))
-            self._socket.close(_close_code(error), error.code.value)
+            answer = self._lobby.refusals.hello_failed(self._address, error)
+            self._send(refusal(None, answer))
+            self._socket.close(_close_code(answer), answer.code.value)
             return
         except TimeoutError:
             self._socket.close(CloseCode.HELLO_TIMEOUT, "the hello took too long to check")
@@ -470,9 +487,9 @@ class Connection:
             case frames.Awareness():
                 self._handle_awareness(frame)
             case frames.Request():
-                self._handle_request(frame)
+                self._requests.add(frame)
             case frames.Cancel():
-                self._handle_cancel(frame.id)
+                self._requests.cancel(frame.id)
             case frames.Error():
                 self._lobby.metrics.refusals.labels(frame.body.code).inc()
                 self._send(frame)
@@ -516,61 +533,10 @@ class Connection:
                     f"one connection may show {MAX_PRESENCE_BYTES} bytes of presence",
                 )
 
-    def _handle_request(self, frame: frames.Request) -> None:
-        if frame.id in self._running or frame.id in self._waiting:
-            error = MemoError(ErrorCode.INVALID_REQUEST, "this request id is still in use")
-            self._send(refusal(frame.id, error))
-        elif len(self._waiting) < MAX_WAITING:
-            self._backlog.add(_size(frame))
-            self._waiting[frame.id] = frame
-            self._start_waiting()
-        else:
-            error = MemoError(
-                ErrorCode.BUSY, "too many requests wait on this connection", retry_after=1
-            )
-            self._send(refusal(frame.id, error))
-
-    def _handle_cancel(self, request_id: int) -> None:
-        if task := self._running.get(request_id):
-            task.cancel()
-        elif request := self._waiting.pop(request_id, None):
-            self.released(_size(request))
-            self._send(refusal(request_id, MemoError(ErrorCode.CANCELLED)))
-
-    def _start_waiting(self) -> None:
-        """Start as many requests as may run. None while earlier answers are not even read."""
-        while self._waiting and len(self._running) < MAX_RUNNING and not self.congested:
-            if not self._socket.is_open:
-                return
-            request = self._waiting.pop(next(iter(self._waiting)))
-            task = self._loop.create_task(self._answer(request))
-            self._running[request.id] = task
-            task.add_done_callback(partial(self._answered, request))
-
-    async def _answer(self, request: frames.Request) -> None:
+    async def _carry_out(self, request: frames.Request) -> frames.Reply | frames.Error:
         assert self._principal is not None
         call = ConnectionCall(self._principal, self.author, self)
-        turns = self._lobby.turns
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await turns.acquire(self.author.account_id)
-        except TimeoutError:
-            busy = MemoError(ErrorCode.BUSY, "the server has more to do than it can", retry_after=5)
-            self._send(refusal(request.id, busy))
-            return
-        try:
-            answer = await self._lobby.dispatcher.run(call, request)
-        finally:
-            turns.release(self.author.account_id)
-        # Nothing may run in between: an opened document's pushes come behind its reply.
-        self._send(answer)
-
-    def _answered(self, request: frames.Request, task: asyncio.Task[None]) -> None:
-        del self._running[request.id]
-        if task.cancelled():
-            self._send(refusal(request.id, MemoError(ErrorCode.CANCELLED)))
-        self.released(_size(request))
-        self._start_waiting()
+        return await self._lobby.dispatcher.run(call, request)
 
     def _send(self, frame: Frame) -> None:
         if isinstance(frame, frames.Reply) and memoryview(frame.body).nbytes >= LARGE_BYTES:
@@ -602,12 +568,9 @@ class Connection:
         self._socket.close(CloseCode.GOING_AWAY, "shutdown")
 
 
-def _size(request: frames.Request) -> int:
-    """The bytes that a request's body takes."""
-    return memoryview(request.body).nbytes
-
-
 def _close_code(error: MemoError) -> CloseCode:
     if error.code in (ErrorCode.SESSION_ENDED, ErrorCode.ACCOUNT_DISABLED):
         return CloseCode.SESSION_ENDED
+    if error.code is ErrorCode.RATE_LIMITED:
+        return CloseCode.RATE_LIMITED
     return CloseCode.UNAUTHORIZED if error.code.status == 401 else CloseCode.INTERNAL

@@ -10,8 +10,7 @@ from protocol import rest
 from protocol.accounts import Login, Register, SignedIn
 from protocol.client import Client
 from protocol.errors import ErrorCode, MemoError
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 from server.auth import Auth
 from server.passwords import Passwords
 from storage.accounts import Accounts

@@ -13,7 +13,7 @@ from protocol.errors import ErrorCode, MemoError
 from protocol.frames import Error, ErrorBody, Reply, Request
 from protocol.limits import Limit
 from protocol.log import Author
-from protocol.operations import Operation, Permission
+from protocol.operation import Operation, Permission
 from protocol.records import Body
 from server.metrics import Metrics
 from server.rest import invalid_request

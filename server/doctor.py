@@ -166,7 +166,7 @@ def _encryption(settings: Settings) -> Finding:
     return Finding(
         "encryption",
         True,
-        "ENCRYPTION_KEY is not set: the secrets of two-factor are kept as they are",
+        "ENCRYPTION_KEY is not set: signing keys and secrets of two-factor are kept as they are",
     )
 
 

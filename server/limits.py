@@ -82,6 +82,7 @@ class Limiter:
         self._rates = {limit: rate for limit, rate in rates.items() if rate is not None}
         self._counters = counters
         self._operations = LocalCounters()
+        self._hellos = LocalCounters()
 
     @classmethod
     def of(cls, settings: Settings, counters: Counters, metrics: Metrics) -> "Limiter":
@@ -93,6 +94,7 @@ class Limiter:
             Limit.AI: settings.rate_limit_ai,
             Limit.INVITE: settings.rate_limit_invite,
             Limit.SOCKET: settings.rate_limit_socket,
+            Limit.HELLO: settings.rate_limit_hello,
         }
         return cls(rates, counters, lambda limit: metrics.rate_limited.labels(limit.value).inc())
 
@@ -129,6 +131,22 @@ class Limiter:
                 raise RateLimited(Window(rate, 0, count.seconds_left))
         if limit is not Limit.SOCKET:
             await self.count(limit, f"user:{user_id}")
+
+    def hello_failed(self, address: str | None, error: MemoError) -> MemoError:
+        """Count a hello from `address` that was refused with `error`, and return what to answer:
+        the error, or `RateLimited` when there were too many.
+
+        It is counted on the node, and after the fact: a good hello costs nothing, and is let in
+        however many of its neighbours' fail.
+        """
+        rate = self._rates.get(Limit.HELLO)
+        if rate is None or error.code.temporary:
+            return error
+        count = self._hellos.count(place(address), rate.seconds)
+        if count.number <= rate.amount:
+            return error
+        self._refused(Limit.HELLO)
+        return RateLimited(Window(rate, 0, count.seconds_left))
 
     async def _add(self, limit: Limit, key: Sequence[str], amount: int) -> Window | None:
         rate = self._rates.get(limit)
@@ -251,9 +269,13 @@ def _is_no_guess(endpoint: Endpoint, code: ErrorCode) -> bool:
 
 def origin(request: Request) -> str:
     """Where a request comes from, as far as limits tell places apart."""
-    host = request.client.host if request.client else ""
+    return place(request.client.host if request.client else None)
+
+
+def place(host: str | None) -> str:
+    """`origin`, of an address."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host or "")
     except ValueError:
         return "address:unknown"
     if address.version == 6:

@@ -67,8 +67,8 @@ class Metrics:
         )
         self.rate_limited = Counter(
             "memo_rate_limited",
-            "Calls refused because there were too many, by the limit: auth, api, upload, ai or "
-            "socket.",
+            "Calls refused because there were too many, by the limit: auth, api, upload, ai, "
+            "invite, socket or hello.",
             ("limit",),
             registry=registry,
         )
@@ -202,6 +202,17 @@ class Metrics:
         self.projection_failures = Counter(
             "memo_projection_failures",
             "Projections that failed and will be tried again.",
+            registry=registry,
+        )
+        self.unindexed = Gauge(
+            "memo_search_queue_memories",
+            "Memories that wait for search to read them again, of all nodes together.",
+            registry=registry,
+        )
+        self.indexing_duration = Histogram(
+            "memo_indexing_duration_seconds",
+            "Reading one memory again for search, in seconds.",
+            buckets=_SLOW,
             registry=registry,
         )
         self.compactions = Counter(

@@ -72,6 +72,12 @@ class MetricsObserver:
     def purged(self, memories: int) -> None:
         self._metrics.purges.inc(memories)
 
+    def unindexed(self, memories: int) -> None:
+        self._metrics.unindexed.set(memories)
+
+    def indexed(self, seconds: float) -> None:
+        self._metrics.indexing_duration.observe(seconds)
+
     def heard(self, what: str) -> None:
         self._metrics.announcements.labels(what).inc()
 

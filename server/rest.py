@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from protocol.accounts import Login, Logout, Refresh, Register
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.records import Body
 from protocol.rest import ENDPOINTS, KEYS, LOGIN, LOGOUT, REFRESH, REGISTER, Endpoint
 from server.auth import Auth, normalize_email

@@ -5,7 +5,6 @@ import base64
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -19,8 +18,9 @@ from joserfc.jwk import RSAKey
 
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.config import ConfigError, Features
+from server.pem import pem_of
 from storage.keys import SigningKey
 
 ISSUER = "memory-app"
@@ -116,15 +116,7 @@ def read_key(value: str) -> SigningKey:
     Raises:
         ConfigError: never with the key in its message.
     """
-    pem = value.replace("\\n", "\n")
-    if "-----BEGIN" not in value:
-        try:
-            pem = Path(value).read_text()
-        except (OSError, ValueError):
-            raise ConfigError(
-                "JWT_PRIVATE_KEY is neither a PEM private key nor the path of a file that can be"
-                " read"
-            ) from None
+    pem = pem_of("JWT_PRIVATE_KEY", value)
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -68,6 +68,13 @@ class Gatekeeper(Protocol):
     async def authenticate_document(self, token: str, memory_id: UUID) -> Principal: ...
 
 
+class Refusals(Protocol):
+    """Bounds tokens that are refused."""
+
+    def hello_failed(self, address: str | None, error: MemoError) -> MemoError:
+        """What to answer to one that was refused with `error`."""
+
+
 class YjsWire:
     """Broadcasts as y-websocket messages, one for each update."""
 
@@ -87,12 +94,15 @@ class Porch:
     def __init__(
         self,
         gatekeeper: Gatekeeper,
+        refusals: Refusals,
         hub: Hub,
         workers: WorkerPool,
+        *,
         roster: Roster,
         metrics: Metrics,
     ) -> None:
         self.gatekeeper = gatekeeper
+        self.refusals = refusals
         self.hub = hub
         self.workers = workers
         self.roster = roster
@@ -235,9 +245,7 @@ class YjsConnection:
         token = self._visit.query.get("token", "")
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                gatekeeper = self._porch.gatekeeper
-                principal = await gatekeeper.authenticate_document(token, self._memory_id)
-                self._principal = principal
+                self._principal = principal = await self._authenticate(token)
                 self._author = Author(principal.account_id)
                 self._leave_roster = self._porch.roster.enter(principal, ended=self._session_ended)
                 opening = await self._porch.hub.open(self, self._memory_id, None, 0)
@@ -265,6 +273,12 @@ class YjsConnection:
         early, self._early = self._early, []
         for message in early:
             self.received(message)
+
+    async def _authenticate(self, token: str) -> Principal:
+        try:
+            return await self._porch.gatekeeper.authenticate_document(token, self._memory_id)
+        except MemoError as error:
+            raise self._porch.refusals.hello_failed(self._visit.address, error) from None
 
     def _session_ended(self, _: bytes) -> None:
         self._socket.close(CloseCode.SESSION_ENDED, ErrorCode.SESSION_ENDED.value)
@@ -387,6 +401,7 @@ def _close_code(error: MemoError) -> CloseCode:
 _CLOSE_CODES = {
     ErrorCode.UNAUTHORIZED: CloseCode.UNAUTHORIZED,
     ErrorCode.TOKEN_EXPIRED: CloseCode.UNAUTHORIZED,
+    ErrorCode.RATE_LIMITED: CloseCode.RATE_LIMITED,
     ErrorCode.SESSION_ENDED: CloseCode.SESSION_ENDED,
     ErrorCode.ACCOUNT_DISABLED: CloseCode.SESSION_ENDED,
     ErrorCode.FORBIDDEN: CloseCode.FORBIDDEN,

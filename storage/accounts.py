@@ -203,6 +203,17 @@ class Accounts:
         """The account as its owner sees it."""
         return await read_account(self._pool, user_id)
 
+    async def existing(self, user_id: UUID) -> User:
+        """The same, of an account that there has to be.
+
+        Raises:
+            MemoError: `not_found`: it has been deleted.
+        """
+        user = await self.user(user_id)
+        if user is None:
+            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
+        return user
+
     async def users(self, limit: int) -> Sequence[User]:
         """At most `limit` accounts, oldest first."""
         query = f"SELECT {_USER} FROM users ORDER BY created_at, id LIMIT $1"

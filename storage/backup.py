@@ -23,7 +23,9 @@ SET LOCAL lock_timeout = '60s'
 # What is only true of the database as it runs now, and has a default that makes it anew: a
 # restored log is another one than the one that devices followed, and a transaction's number
 # means nothing elsewhere. Where the bytes of files are is the new place's affair.
-LEFT_OUT = frozenset({"blob_store", "changed_xid", "epoch", "feed_epoch", "tombstone_horizon"})
+LEFT_OUT = frozenset(
+    {"blob_store", "changed_xid", "epoch", "feed_epoch", "joined_xid", "tombstone_horizon"}
+)
 
 _MOMENT = """
 SELECT now() AS made_at, pg_current_snapshot()::text AS snapshot,

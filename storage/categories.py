@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from protocol.categories import MAX_CATEGORIES, Category
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.records import timestamp
 from storage.postgres import Connection
 
@@ -120,11 +120,7 @@ class CategoryRows:
             if holder == account_id:
                 return (await read_categories(connection, account_id, [category_id]))[category_id]
             if holder is not None:
-                raise MemoError(
-                    ErrorCode.CONFLICT,
-                    "this id is taken; make a new one",
-                    details={"id": "is taken"},
-                )
+                raise id_taken()
             if await self._buried(connection, account_id, category_id) is not None:
                 raise _gone()
         raise MemoError(

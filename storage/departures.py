@@ -18,12 +18,19 @@ from storage.trash import purge_locked
 REMOVAL_SECONDS = 300.0  # for one statement: an account may have very many memories
 ATTEMPTS = 5
 
+# With each document the memberships that go, before the next: see `storage.trash`.
 _LOCK = """
-SELECT d.id, d.owner_id = $1 AS own FROM documents d
-WHERE d.owner_id = $1 OR d.id IN (SELECT memory_id FROM memberships WHERE user_id = $1)
-ORDER BY d.id FOR UPDATE
+SELECT DISTINCT id, own FROM (
+    SELECT d.id, d.owner_id = $1 AS own FROM documents d JOIN memberships s ON s.memory_id = d.id
+    WHERE d.owner_id = $1 OR s.user_id = $1
+    ORDER BY d.id, s.user_id FOR UPDATE
+) AS held
 """
 _OTHERS = "SELECT memory_id, user_id FROM memberships WHERE memory_id = ANY ($1) AND user_id <> $2"
+_SHOWN = """
+SELECT DISTINCT s.user_id FROM files f JOIN memberships s USING (memory_id)
+WHERE f.user_id = $1 AND s.user_id <> $1
+"""
 
 # Who trims a log holds its snapshot, and copies from the log who wrote it.
 _HOLD_TRIMMING = """
@@ -51,10 +58,12 @@ _TOUCH = "UPDATE documents SET changed_xid = pg_current_xact_id() WHERE id = ANY
 
 class Departed(NamedTuple):
     """What went with an account: `purged` are its memories, each with the accounts that followed
-    it, `left` those of others that it was a member of, with their other members."""
+    it, `left` those of others that it was a member of, with their other members, `showed` the
+    accounts that saw its files."""
 
     purged: Mapping[UUID, Sequence[UUID]]
     left: Mapping[UUID, Sequence[UUID]]
+    showed: Sequence[UUID]
     sessions: Sequence[UUID]
 
 
@@ -95,6 +104,7 @@ async def _remove(connection: Connection, account_id: UUID) -> Departed | None:
     for memory_id, member in await connection.fetch(_OTHERS, list(left), account_id):
         left[memory_id].append(member)
     sessions = await connection.fetch("SELECT id FROM sessions WHERE user_id = $1", account_id)
+    showed = await connection.fetch(_SHOWN, account_id)
     purged = await purge_locked(connection, own, timeout=REMOVAL_SECONDS)
 
     await connection.execute(_HOLD_TRIMMING, list(left))
@@ -108,5 +118,6 @@ async def _remove(connection: Connection, account_id: UUID) -> Departed | None:
     return Departed(
         {each: [who for who in told if who != account_id] for each, told in purged.items()},
         left,
+        [row["user_id"] for row in showed],
         [row["id"] for row in sessions],
     )

@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.exports import ExportStatus
 from storage.blobs import PART_BYTES, Blob
+from storage.files import queue_up
 
 KEEP_SECONDS = 7 * 86400.0
 PAUSE_SECONDS = 600.0  # between two archives of one account
@@ -53,10 +54,7 @@ class ExportRows:
                 made a moment ago.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            # One after the other.
-            await connection.execute(
-                "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", account_id
-            )
+            await queue_up(connection, account_id)
             row = await connection.fetchrow(
                 f"""
                 SELECT {_COLUMNS}, user_id FROM exports
@@ -68,7 +66,7 @@ class ExportRows:
             )
             if row is not None:
                 if row["user_id"] != account_id:
-                    raise _taken()
+                    raise id_taken()
                 return ExportRow(*row[:5])
             young = await connection.fetchval(
                 """
@@ -102,7 +100,7 @@ class ExportRows:
                 KEEP_SECONDS,
             )
             if made is None:  # another account's, made at this moment
-                raise _taken()
+                raise id_taken()
             return ExportRow(*made)
 
     async def of(self, account_id: UUID) -> Sequence[ExportRow]:
@@ -243,21 +241,3 @@ class ExportRows:
             account_id,
         )
         return [row[0] for row in rows]
-
-    async def blob(self, file_id: UUID) -> Blob | None:
-        """The bytes of a file, if they are there."""
-        row = await self._pool.fetchrow(
-            """
-            SELECT b.path, b.size, b.part_bytes, b.parts
-            FROM files f JOIN blobs b ON b.path = f.storage_path
-            WHERE f.id = $1 AND b.sha256 IS NOT NULL
-            """,
-            file_id,
-        )
-        return None if row is None else Blob(*row)
-
-
-def _taken() -> MemoError:
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )

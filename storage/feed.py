@@ -46,6 +46,10 @@ class Source(NamedTuple):
     deleted: str = "false"
 
 
+_OTHERS_FILES = """
+memberships s JOIN files f ON s.is_shared AND f.memory_id = s.memory_id AND f.user_id <> s.user_id
+"""
+
 # A further kind of item takes a source here and a reader in `_READERS`, and a field of `Change`.
 # Rows of one kind that have one id are one item, whichever source has them.
 _SOURCES = (
@@ -60,6 +64,9 @@ _SOURCES = (
     Source("'memory'", "memberships s", "s.user_id", "s.memory_id", "s.changed_xid"),
     Source("'category'", "memory_categories c", "c.user_id", "c.id", "c.changed_xid"),
     Source("'file'", "files f", "f.user_id", "f.id", "f.changed_xid"),
+    # Those that others put into a memory, and those that were there when the account joined it.
+    Source("'file'", _OTHERS_FILES, "s.user_id", "f.id", "f.changed_xid"),
+    Source("'file'", _OTHERS_FILES, "s.user_id", "f.id", "s.joined_xid"),
     Source("'account'", "users u", "u.id", "u.id", "u.changed_xid"),
     Source("t.kind", "tombstones t", "t.user_id", "t.record_id", "t.changed_xid", "true"),
 )

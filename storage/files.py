@@ -1,8 +1,8 @@
 """Files as rows: who may see them, where their bytes are, what the feed tells of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -55,11 +55,22 @@ class Content(NamedTuple):
     thumbnail: str | None
 
 
-class Unprocessed(NamedTuple):
-    """Bytes of an account that nobody has looked at yet."""
+# Whom a change of files concerns: accounts, by the memory through which they see it.
+Told = Mapping[UUID | None, Sequence[UUID]]
 
-    account_id: UUID
-    path: str
+
+class Updated(NamedTuple):
+    """A file as it is now, and whom that concerns."""
+
+    file: File
+    told: Told
+
+
+class Deleted(NamedTuple):
+    """When a file was deleted, and whom that concerns."""
+
+    at: str
+    told: Told
 
 
 def read_file(row: asyncpg.Record) -> File:
@@ -84,13 +95,32 @@ def read_file(row: asyncpg.Record) -> File:
 async def read_files(
     connection: Connection, account_id: UUID, ids: Sequence[UUID]
 ) -> dict[UUID, File]:
-    """Those of the account's own files that have one of the `ids`."""
+    """Those of the files with one of the `ids` that the account may see."""
     rows = await connection.fetch(
-        f"SELECT {FILE_COLUMNS} FROM files f WHERE f.user_id = $1 AND f.id = ANY ($2)",
-        account_id,
-        ids,
+        f"SELECT {FILE_COLUMNS} FROM files f WHERE f.id = ANY ($1) AND {_SEEN}", ids, account_id
     )
     return {row["id"]: read_file(row) for row in rows}
+
+
+async def told_of(connection: Connection, account_id: UUID, *memories: UUID | None) -> Told:
+    """Whom a change of a file of the account's concerns: those who see it in the first of the
+    memories, itself included, and those who saw it in another one only."""
+    rows = await connection.fetch(
+        "SELECT memory_id, user_id FROM memberships WHERE memory_id = ANY ($1)",
+        [memory_id for memory_id in memories if memory_id is not None],
+    )
+    told: dict[UUID | None, list[UUID]] = {}
+    known: set[UUID] = set()
+    for memory_id in dict.fromkeys(memories):
+        members = {row["user_id"] for row in rows if row["memory_id"] == memory_id}
+        told[memory_id] = sorted((members if told else members | {account_id}) - known)
+        known |= members
+    return told
+
+
+async def queue_up(connection: Connection, account_id: UUID) -> None:
+    """Wait for who else changes what the account stores, until the end of the transaction."""
+    await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", account_id)
 
 
 async def check_writable(
@@ -103,9 +133,10 @@ async def check_writable(
     """
     row = await connection.fetchrow(
         """
-        SELECT s.role, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
-        WHERE s.memory_id = $1 AND s.user_id = $2
-        FOR KEY SHARE OF s -- it is not purged before the caller's transaction ends
+        SELECT s.role, d.deleted_at
+        FROM memories m JOIN documents d USING (id) JOIN memberships s ON s.memory_id = m.id
+        WHERE m.id = $1 AND s.user_id = $2
+        FOR KEY SHARE OF m -- it is not purged before the caller's transaction ends
         """,
         memory_id,
         account_id,
@@ -208,7 +239,7 @@ class FileRows:
         *,
         filename: str | UnsetType = UNSET,
         memory_id: UUID | None | UnsetType = UNSET,
-    ) -> File:
+    ) -> Updated:
         """Rename a file, or put it elsewhere; in another memory it belongs to no message.
 
         Raises:
@@ -216,40 +247,47 @@ class FileRows:
                 account may only read; `gone`: the memory.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._check_owner(connection, file_id, account_id)
+            await queue_up(connection, account_id)
+            place = await self._place(connection, file_id, account_id)
+            await _hold(connection, place, memory_id or None)
             if memory_id:
                 await check_writable(connection, memory_id, account_id)
             row = await connection.fetchrow(
                 f"""
-                UPDATE files f SET filename = CASE WHEN $3 THEN $4 ELSE f.filename END,
-                    memory_id = CASE WHEN $5 THEN $6 ELSE f.memory_id END,
-                    message_id = CASE WHEN $5 AND $6 IS DISTINCT FROM f.memory_id THEN NULL
+                UPDATE files f SET filename = coalesce($3, f.filename),
+                    memory_id = CASE WHEN $4 THEN $5 ELSE f.memory_id END,
+                    message_id = CASE WHEN $4 AND $5 IS DISTINCT FROM f.memory_id THEN NULL
                         ELSE f.message_id END,
                     changed_xid = pg_current_xact_id()
                 WHERE f.id = $1 AND f.user_id = $2 RETURNING {FILE_COLUMNS}
                 """,
                 file_id,
                 account_id,
-                filename is not UNSET,
                 None if filename is UNSET else filename,
                 memory_id is not UNSET,
                 None if memory_id is UNSET else memory_id,
             )
-        if row is None:
-            raise _not_found()
-        return read_file(row)
+            if row is None:
+                raise _not_found()
+            file = read_file(row)
+            return Updated(file, await told_of(connection, account_id, file.memory_id, place))
 
-    async def delete(self, file_id: UUID, account_id: UUID) -> str:
-        """Delete a file; returns when that was. The bytes go when nothing refers to them.
+    async def delete(self, file_id: UUID, account_id: UUID) -> Deleted:
+        """Delete a file. The bytes go when nothing refers to them.
 
         Raises:
             MemoError: `not_found`; `forbidden` when it is somebody else's.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            # A trigger leaves the tombstone, as also when a file goes with its memory.
-            await connection.execute(
-                "DELETE FROM files WHERE id = $1 AND user_id = $2", file_id, account_id
-            )
+            await queue_up(connection, account_id)
+            # At a repeat too: the first word may have been lost.
+            told: Told = {None: [account_id]}
+            if await connection.fetchval("SELECT true FROM files WHERE id = $1", file_id):
+                place = await self._place(connection, file_id, account_id)
+                await _hold(connection, place)
+                told = await told_of(connection, account_id, place)
+                # A trigger leaves the tombstones, as also when a file goes with its memory.
+                await connection.execute("DELETE FROM files WHERE id = $1", file_id)
             deleted = await connection.fetchval(
                 """
                 SELECT created_at FROM tombstones
@@ -259,9 +297,8 @@ class FileRows:
                 account_id,
             )
             if deleted is None:
-                await self._check_owner(connection, file_id, account_id)
                 raise _not_found()
-        return timestamp(deleted)
+        return Deleted(timestamp(deleted), told)
 
     async def usage(self, account_id: UUID) -> FileUsage:
         """What the account's files take."""
@@ -271,17 +308,17 @@ class FileRows:
         )
         return FileUsage(bytes=used, quota=self.quota, count=count)
 
-    async def unprocessed(self, older_than_seconds: float, limit: int) -> Sequence[Unprocessed]:
-        """Bytes that should have been looked at by now."""
+    async def unprocessed(self, older_than_seconds: float, limit: int) -> Sequence[str]:
+        """The paths of bytes that should have been looked at by now."""
         rows = await self._pool.fetch(
             """
-            SELECT DISTINCT user_id, storage_path FROM files
+            SELECT DISTINCT storage_path FROM files
             WHERE NOT is_processed AND created_at < now() - make_interval(secs => $1) LIMIT $2
             """,
             older_than_seconds,
             limit,
         )
-        return [Unprocessed(row[0], row[1]) for row in rows]
+        return [row[0] for row in rows]
 
     async def blob(self, path: str) -> Blob | None:
         """The bytes at a path, if they are whole."""
@@ -294,20 +331,44 @@ class FileRows:
         )
         return Blob(*row) if row is not None else None
 
-    async def processed(self, path: str, metadata: Json, thumbnail: str | None) -> Sequence[UUID]:
-        """Note what was found in the bytes at `path`. Returns the files that did not have it yet;
-        for none, the thumbnail is not wanted."""
+    async def bytes_of(self, file_id: UUID) -> Blob | None:
+        """The bytes of a file, if they are there."""
+        row = await self._pool.fetchrow(
+            """
+            SELECT b.path, b.size, b.part_bytes, b.parts
+            FROM files f JOIN blobs b ON b.path = f.storage_path
+            WHERE f.id = $1 AND b.sha256 IS NOT NULL
+            """,
+            file_id,
+        )
+        return None if row is None else Blob(*row)
+
+    async def processed(self, path: str, metadata: Json, thumbnail: str | None) -> Told:
+        """Note what was found in the bytes at `path`. Returns whom it concerns: nobody if all of
+        its files had it already, and then the thumbnail is not wanted."""
         rows = await self._pool.fetch(
             """
-            UPDATE files SET metadata = metadata || $2, thumbnail_path = $3, is_processed = true,
-                changed_xid = pg_current_xact_id()
-            WHERE storage_path = $1 AND NOT is_processed RETURNING id
+            WITH found AS (
+                -- In the order of ids, as whoever else changes several files.
+                SELECT id FROM files WHERE storage_path = $1 AND NOT is_processed
+                ORDER BY id FOR NO KEY UPDATE
+            ), done AS (
+                UPDATE files f SET metadata = metadata || $2, thumbnail_path = $3,
+                    is_processed = true, changed_xid = pg_current_xact_id()
+                FROM found WHERE f.id = found.id RETURNING f.user_id, f.memory_id
+            )
+            SELECT memory_id, user_id FROM done
+            UNION
+            SELECT s.memory_id, s.user_id FROM done JOIN memberships s USING (memory_id)
             """,
             path,
             metadata,
             thumbnail,
         )
-        return [row[0] for row in rows]
+        told: dict[UUID | None, list[UUID]] = {}
+        for row in rows:
+            told.setdefault(row["memory_id"], []).append(row["user_id"])
+        return told
 
     async def _check_readable(self, memory_id: UUID, account_id: UUID) -> None:
         row = await self._pool.fetchrow(
@@ -323,14 +384,32 @@ class FileRows:
         if row["deleted_at"] is not None:
             raise MemoError(ErrorCode.GONE, "this memory has been deleted")
 
-    async def _check_owner(self, connection: Connection, file_id: UUID, account_id: UUID) -> None:
-        owner: Any = await connection.fetchval(
-            f"SELECT f.user_id FROM files f WHERE f.id = $1 AND {_SEEN}", file_id, account_id
+    async def _place(self, connection: Connection, file_id: UUID, account_id: UUID) -> UUID | None:
+        """The memory that a file of the account's is in.
+
+        Raises:
+            MemoError: `not_found`; `forbidden` when it is somebody else's.
+        """
+        row = await connection.fetchrow(
+            f"SELECT f.user_id, f.memory_id FROM files f WHERE f.id = $1 AND {_SEEN}",
+            file_id,
+            account_id,
         )
-        if owner is None:
+        if row is None:
             raise _not_found()
-        if owner != account_id:
+        if row["user_id"] != account_id:
             raise MemoError(ErrorCode.FORBIDDEN, "this file is another member's")
+        place: UUID | None = row["memory_id"]
+        return place
+
+
+async def _hold(connection: Connection, *memories: UUID | None) -> None:
+    """Have nobody join or leave the memories until the end of the transaction, so that it is known
+    whose devices are to forget a file. Whoever else changes several files holds them too."""
+    await connection.execute(
+        "SELECT FROM documents WHERE id = ANY ($1) ORDER BY id FOR SHARE",
+        [memory_id for memory_id in memories if memory_id is not None],
+    )
 
 
 def _not_found() -> MemoError:

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.history import Version, VersionAuthor, VersionPerson
 from protocol.log import Authorship, Row
 from protocol.memories import Role
 from protocol.records import timestamp
 from protocol.versions import Layers
-from storage.versions import LOCK, WRITTEN, WRITTEN_AT, author, check_names, taken
+from storage.versions import LOCK, WRITTEN, WRITTEN_AT, author, check_names
 
 MAX_LOG_BYTES = 32 << 20  # of a log that is read to tell who wrote what
 _LAST = UUID(int=2**128 - 1)
@@ -143,7 +143,7 @@ class HistoryRows:
         if document_id is None:
             return None
         if document_id != memory_id:
-            raise taken()
+            raise id_taken()
         return await self.get(memory_id, version_id)
 
     async def before(self, memory_id: UUID, offset: int) -> UUID | None:

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.imports import ImportStatus
 from protocol.versions import Folded, MadeKind
-from storage.blobs import Blob
+from storage.files import queue_up
 
 MAX_KEPT = 10  # of one account
 LEASE_SECONDS = 60.0
@@ -91,9 +91,7 @@ class ImportRows:
                 is another's, or another import of the account runs.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", account_id
-            )
+            await queue_up(connection, account_id)
             row = await connection.fetchrow(
                 f"""
                 SELECT {_COLUMNS}, user_id FROM imports
@@ -159,19 +157,6 @@ class ImportRows:
             LEASE_SECONDS,
         )
         return None if row is None else ClaimedImport(*row)
-
-    async def blob(self, claimed: ClaimedImport) -> Blob | None:
-        """The bytes of the archive, if they are there."""
-        row = await self._pool.fetchrow(
-            """
-            SELECT b.path, b.size, b.part_bytes, b.parts
-            FROM files f JOIN blobs b ON b.path = f.storage_path
-            WHERE f.id = $1 AND f.user_id = $2 AND b.sha256 IS NOT NULL
-            """,
-            claimed.file_id,
-            claimed.account_id,
-        )
-        return None if row is None else Blob(*row)
 
     async def progress(self, claimed: ClaimedImport, tally: dict[str, Any]) -> bool:
         """Say how far it has come. False when it is another's to carry out now, or nobody's."""
@@ -288,6 +273,4 @@ def _taken(is_running: bool) -> MemoError:
             "another import of yours is under way; wait for its end",
             details={"fileId": "another one is being imported"},
         )
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )
+    return id_taken()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.records import timestamp
 from protocol.sharing import Invitation, InvitationStatus, ReceivedInvitation, SharedRole
 from storage.memberships import join, locked, promote, share, stand
@@ -148,7 +148,7 @@ class Invitations:
                     known = await connection.fetchrow(_GET, same)
             if known is not None:
                 if known["memory_id"] != memory_id or known["email"] is None:
-                    raise _taken()
+                    raise id_taken()
                 return Invited(_read(known), False)
             if await connection.fetchval(_IS_MEMBER, memory_id, email):
                 raise MemoError(
@@ -182,7 +182,7 @@ class Invitations:
             known = await connection.fetchrow(_GET, invitation_id)
             if known is not None:
                 if known["memory_id"] != memory_id or known["email"] is not None:
-                    raise _taken()
+                    raise id_taken()
                 invitation = _read(known)
             else:
                 if expires_at is not None and expires_at <= datetime.now(UTC):
@@ -324,7 +324,7 @@ async def _create(connection: Connection, made: Sequence[object]) -> Invitation:
         )
     # An id of another memory's invitation may have been taken a moment ago.
     if await connection.fetchval(_CREATE, *made) is None:
-        raise _taken()
+        raise id_taken()
     assert isinstance(memory_id, UUID)
     await share(connection, memory_id)
     row = await connection.fetchrow(_GET, invitation_id)
@@ -376,12 +376,6 @@ def _name(row: asyncpg.Record) -> str:
     """What an account goes by, for those who are not told its address."""
     full = " ".join(part for part in (row["first_name"], row["last_name"]) if part)
     return full or row["username"] or "Somebody"
-
-
-def _taken() -> MemoError:
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )
 
 
 def _unknown() -> MemoError:

@@ -12,6 +12,8 @@ _LOCK = 7_305_811_942
 _CURRENT = """
 SELECT id, private_pem FROM signing_keys WHERE retired_at IS NULL ORDER BY created_at DESC, id
 """
+_ALL = "SELECT id, private_pem FROM signing_keys ORDER BY id"
+_REWRITE = "UPDATE signing_keys SET private_pem = $2 WHERE id = $1"
 _INSERT = "INSERT INTO signing_keys (id, private_pem) VALUES ($1, $2)"
 _RETIRE = """
 UPDATE signing_keys AS old SET retired_at = now()
@@ -23,7 +25,8 @@ WHERE old.retired_at IS NULL AND EXISTS (
 
 
 class SigningKey(msgspec.Struct, frozen=True):
-    """A private key, PEM-encoded. `id` is what tokens name it by."""
+    """A private key, PEM-encoded; or as it is kept, which may be sealed. `id` is what tokens name
+    it by."""
 
     id: str
     private_pem: str
@@ -66,6 +69,15 @@ class SigningKeys:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             await connection.execute(_INSERT, key.id, key.private_pem)
             await connection.execute(_RETIRE, keep)
+
+    async def rewrite(self, change: Callable[[SigningKey], SigningKey]) -> None:
+        """Have `change` say of each key, retired ones too, how it is kept from now on."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            for key in _read(await connection.fetch(_ALL)):
+                changed = change(key)
+                if changed != key:
+                    await connection.execute(_REWRITE, key.id, changed.private_pem)
 
 
 def _read(rows: Sequence[asyncpg.Record]) -> Sequence[SigningKey]:

@@ -1,7 +1,7 @@
 """Memberships: who may do what in a memory, and what changes that.
 
 Each change locks the memory's documents row first, as a commit does: see 0007_sharing.sql. Who
-loses a memory gets a tombstone of it, so that their devices forget it.
+loses a memory gets tombstones of it and of others' files in it, so that their devices forget them.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +40,9 @@ WITH ended AS (
     DELETE FROM memberships WHERE memory_id = $1 AND user_id = ANY ($2) RETURNING user_id
 ), buried AS (
     INSERT INTO tombstones (user_id, kind, record_id) SELECT user_id, 'memory', $1 FROM ended
+    UNION ALL
+    SELECT e.user_id, 'file', f.id FROM ended e JOIN files f
+        ON f.memory_id = $1 AND f.user_id <> e.user_id
     ON CONFLICT (user_id, kind, record_id)
     DO UPDATE SET created_at = now(), changed_xid = pg_current_xact_id()
 )
@@ -47,7 +50,9 @@ SELECT user_id FROM ended
 """
 _JOIN = """
 WITH raised AS (
-    DELETE FROM tombstones WHERE user_id = $2 AND kind = 'memory' AND record_id = $1
+    DELETE FROM tombstones WHERE user_id = $2 AND (
+        kind = 'memory' AND record_id = $1
+        OR kind = 'file' AND record_id IN (SELECT id FROM files WHERE memory_id = $1))
 )
 INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, $3)
 """

@@ -8,15 +8,15 @@ from uuid import UUID
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.log import Entry, Known, Projection, Saved
 from protocol.memories import ListMemories, Memory, MemoryPage
 from protocol.records import Pagination, timestamp
 from storage import outage
 from storage.listing import list_page
 from storage.messages import UNREAD, MessageRows, write_messages
-from storage.postgres import Connection, past_deadlocks
-from storage.texts import CREATE_WORDS, WRITE_WORDS
+from storage.postgres import Connection
+from storage.texts import CREATE_WORDS, HOLD, WRITE_WORDS
 from storage.trash import TRASH_SECONDS, TrashRows
 
 MEMORY_COLUMNS = f"""
@@ -32,12 +32,12 @@ MEMORY_TABLES = """
 # the thread do as well, which are written behind this: that takes $8, the offset that they were
 # known to stand for, to be still true, and $9, that these are all.
 _WRITE = f"""
-WITH advanced AS (
-    UPDATE documents SET changed_xid = pg_current_xact_id(), projected_offset = CASE
+WITH {HOLD}, advanced AS (
+    UPDATE documents d SET changed_xid = pg_current_xact_id(), projected_offset = CASE
         WHEN $9 AND coalesce(projected_offset = $8::bigint, true) THEN $2
         ELSE projected_offset END
-    WHERE id = $1 AND projected_offset < $2
-    RETURNING id, coalesce(projected_offset IN ($2, $8), true) AS fits
+    FROM held WHERE d.id = held.id AND projected_offset < $2
+    RETURNING d.id, coalesce(projected_offset IN ($2, $8), true) AS fits
 ), written AS (
     UPDATE memories m SET title = $3, description = $4, content = $5, tags = $6, metadata = $7,
         updated_at = coalesce((
@@ -76,7 +76,8 @@ WITH m AS (
 SELECT {MEMORY_COLUMNS} FROM m, ms, d
 """
 
-# In the order of ids, so that two who mark the same memories never wait for each other.
+# In the order of ids, so that two who mark the same memories never wait for each other. Whoever has
+# a trigger write a member's rows of lists holds the membership, or the document and all of them.
 _MARK_EACH = """
 WITH mine AS (
     SELECT s.memory_id, d.deleted_at FROM memberships s JOIN documents d ON d.id = s.memory_id
@@ -169,11 +170,7 @@ class MemoryRows:
                 await self._check_category(connection, owner, category_id)
             raise MemoError(ErrorCode.GONE, "this memory has been deleted for good")
         if holder != owner:
-            raise MemoError(
-                ErrorCode.CONFLICT,
-                "this id is taken; make a new one",
-                details={"id": "is taken"},
-            )
+            raise id_taken()
         return await self.get(entry.document_id, owner)
 
     async def get(self, memory_id: UUID, account_id: UUID) -> Memory:
@@ -272,14 +269,11 @@ class MemoryRows:
         """
         [(column, value)] = marks.items()
 
-        async def mark() -> list[asyncpg.Record]:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._check_category(connection, account_id, marks.get("category_id"))
-                return await connection.fetch(
-                    _MARK_EACH.format(column=column), account_id, memory_ids, value
-                )
-
-        rows = await past_deadlocks(mark)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._check_category(connection, account_id, marks.get("category_id"))
+            rows = await connection.fetch(
+                _MARK_EACH.format(column=column), account_id, memory_ids, value
+            )
         deleted = {row["memory_id"]: row["deleted_at"] is not None for row in rows}
 
         def refusal(memory_id: UUID) -> MemoError | None:

@@ -40,8 +40,9 @@ _MIGRATION_FILE = re.compile(r"\d{4}_\w+\.sql")
 
 
 async def past_deadlocks(transaction: Callable[[], Awaitable[T]]) -> T:
-    """What a transaction answers that can be made again. Triggers write rows of lists behind many
-    others: where two of these meet crosswise, PostgreSQL ends one of them.
+    """What a transaction answers that can be made again. Who ends an account holds it first, and
+    then what it is in: whoever holds something of that already and needs the account may be ended
+    by PostgreSQL.
 
     Raises:
         asyncpg.DeadlockDetectedError: it was ended again and again.

@@ -12,6 +12,10 @@ from storage import outage
 # The lexemes of one memory for one member.
 _VECTOR = f"replace({{words}}, '''{PLACE}', '''' || right(ms.user_id::text, 8))::tsvector"
 
+# First of all in such a statement: who writes rows of all members holds the document, so that two
+# never have each a part of them.
+HOLD = "held AS (SELECT id FROM documents WHERE id = $1 FOR NO KEY UPDATE)"
+
 # Within a statement that has a memory's id as $1, its offset as $2 and its lexemes as {words}:
 # write them for each member, with filters and sort keys as `listings` has them, unless they are the
 # same or those of a later offset are there.
@@ -20,6 +24,7 @@ worded AS (
     SELECT words, md5(words)::uuid AS digest FROM (
         SELECT {{words}}::text || coalesce(
             (SELECT ' ' || words FROM file_words WHERE memory_id = $1), '') AS words
+        FROM held
     ) AS all_words
 ), same AS (
     UPDATE search_texts t SET log_offset = $2 FROM worded w
@@ -57,7 +62,7 @@ indexed AS (
 """
 
 _INDEX = f"""
-WITH {WRITE_WORDS.format(words="$3")}
+WITH {HOLD}, {WRITE_WORDS.format(words="$3")}
 DELETE FROM search_queue WHERE memory_id = $1 AND queued_at = $4 AND NOT EXISTS (
     SELECT FROM search_texts WHERE memory_id = $1 AND log_offset > $2)
 """
@@ -87,6 +92,16 @@ class TextRows:
             )
         return [Queued(*row) for row in rows]
 
+    async def waiting(self) -> int:
+        """How many memories are queued.
+
+        Raises:
+            MemoError: `unavailable`.
+        """
+        with outage.reported():
+            count: int = await self._pool.fetchval("SELECT count(*) FROM search_queue")
+        return count
+
     async def index(self, queued: Queued, projection: Projection | None, offset: int) -> None:
         """Write the words of the document at `offset`, with those of its files' names, unless
         later ones are there: then it stays queued, for those may lack the files' names. Without a
@@ -112,6 +127,9 @@ class TextRows:
             )
             words = lexemes_of_files(row[0] for row in files)
             async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(
+                    "SELECT FROM documents WHERE id = $1 FOR NO KEY UPDATE", queued.memory_id
+                )
                 await connection.execute(
                     """
                     INSERT INTO file_words (memory_id, words)

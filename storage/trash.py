@@ -24,14 +24,26 @@ PURGE_BATCH = 20  # memories that are purged in one transaction
 # its snapshot, so that what trimming leaves is there to be removed behind it.
 _LOG = ("document_snapshots", "document_authors", "document_updates", "document_clients")
 
-# In the order of ids, as the commit locks them. A memory that is there already is left alone.
+# In the order of ids, as the commit locks them. A memory that is there already is left alone. The
+# memberships as well: triggers write rows of lists for each, as they do for who marks a memory.
 _MARK = """
-WITH mine AS (
-    SELECT d.id, d.deleted_at, d.projected_offset < d.head AS behind FROM documents d
-    WHERE d.id = ANY ($2) AND d.owner_id = $1 ORDER BY d.id FOR NO KEY UPDATE
+WITH held AS (
+    SELECT d.id, d.deleted_at, d.projected_offset < d.head AS behind
+    FROM documents d JOIN memberships s ON s.memory_id = d.id
+    WHERE d.id = ANY ($2) AND d.owner_id = $1 ORDER BY d.id, s.user_id FOR NO KEY UPDATE
+), mine AS (
+    SELECT DISTINCT id, deleted_at, behind FROM held
 ), changed AS (
     UPDATE documents d SET deleted_at = {mark}, changed_xid = pg_current_xact_id()
     FROM mine WHERE d.id = mine.id AND mine.deleted_at IS {before}
+), shown AS (
+    -- Others' files are seen no longer than their memory.
+    SELECT f.id FROM files f JOIN mine ON mine.id = f.memory_id AND mine.deleted_at IS {before}
+    WHERE EXISTS (
+        SELECT FROM memberships s WHERE s.memory_id = f.memory_id AND s.user_id <> f.user_id)
+    ORDER BY f.id FOR NO KEY UPDATE OF f
+), told AS (
+    UPDATE files f SET changed_xid = pg_current_xact_id() FROM shown WHERE f.id = shown.id
 )
 SELECT id, behind, coalesce(deleted_at, now()) AS moment, CASE WHEN deleted_at IS {before} THEN
     ARRAY(SELECT user_id FROM memberships WHERE memory_id = mine.id) END AS followers
@@ -40,15 +52,35 @@ FROM mine
 _DELETE = _MARK.format(mark="now()", before="NULL")
 _RESTORE = _MARK.format(mark="NULL", before="NOT NULL")
 
-# The memories as well, so that nobody becomes a member while they go.
-_LOCK = """
-SELECT d.id FROM documents d JOIN memories m ON m.id = d.id
-WHERE d.id = ANY ($1) AND d.deleted_at IS NOT NULL AND {whose}
-ORDER BY d.id FOR UPDATE {waiting}
+# The memories as well, so that nobody becomes a member while they go; and the memberships of each
+# before the next, as deleting does: what is held is never before what is waited for.
+_LOCK_OWN = """
+SELECT DISTINCT id FROM (
+    SELECT d.id FROM documents d JOIN memories m ON m.id = d.id
+        JOIN memberships s ON s.memory_id = d.id
+    WHERE d.id = ANY ($1) AND d.deleted_at IS NOT NULL AND d.owner_id = $2
+    ORDER BY d.id, s.user_id FOR UPDATE
+) AS held
 """
-_LOCK_OWN = _LOCK.format(whose="d.owner_id = $2", waiting="")
-_LOCK_EXPIRED = _LOCK.format(
-    whose="d.deleted_at < now() - make_interval(secs => $2)", waiting="SKIP LOCKED"
+_LOCK_EXPIRED = """
+SELECT d.id FROM documents d JOIN memories m ON m.id = d.id
+WHERE d.id = ANY ($1) AND d.deleted_at < now() - make_interval(secs => $2)
+ORDER BY d.id FOR UPDATE SKIP LOCKED
+"""
+# What goes with them and others may hold: each kind in one order, before anything goes.
+_ROWS = (
+    """
+    SELECT FROM memberships WHERE memory_id = ANY ($1) ORDER BY memory_id, user_id FOR UPDATE
+    """,
+    "SELECT FROM files WHERE memory_id = ANY ($1) ORDER BY id FOR UPDATE",
+    "SELECT FROM uploads WHERE memory_id = ANY ($1) ORDER BY id FOR UPDATE",
+    """
+    SELECT FROM blobs WHERE path IN (
+        SELECT storage_path FROM files WHERE memory_id = ANY ($1)
+        UNION ALL
+        SELECT storage_path FROM uploads WHERE memory_id = ANY ($1))
+    ORDER BY path FOR NO KEY UPDATE
+    """,
 )
 _FOLLOWERS = """
 SELECT memory_id, user_id FROM memberships WHERE memory_id = ANY ($1)
@@ -58,8 +90,12 @@ SELECT memory_id, user_id FROM files WHERE memory_id = ANY ($1)
 _BURY = """
 INSERT INTO tombstones (user_id, kind, record_id)
 SELECT user_id, 'memory', memory_id FROM memberships WHERE memory_id = ANY ($1)
-UNION ALL
-SELECT user_id, 'file', id FROM files WHERE memory_id = ANY ($1)
+UNION ALL (
+    SELECT user_id, 'file', id FROM files WHERE memory_id = ANY ($1)
+    UNION
+    SELECT s.user_id, 'file', f.id FROM files f JOIN memberships s USING (memory_id)
+    WHERE memory_id = ANY ($1)
+)
 ON CONFLICT (user_id, kind, record_id) DO UPDATE
 SET created_at = now(), changed_xid = pg_current_xact_id()
 """
@@ -166,7 +202,7 @@ class TrashRows:
     async def _mark(
         self, statement: str, account_id: UUID, ids: Sequence[UUID]
     ) -> dict[UUID, Fate]:
-        rows = await past_deadlocks(lambda: self._pool.fetch(statement, account_id, ids))
+        rows = await self._pool.fetch(statement, account_id, ids)
         return {
             row["id"]: Fate(
                 row["id"],
@@ -207,6 +243,8 @@ async def purge_locked(
 ) -> dict[UUID, list[UUID]]:
     """Purge memories whose documents the transaction has locked. Returns the accounts that
     followed each. `timeout` is of one statement, in seconds, if not the usual one."""
+    for rows in _ROWS:
+        await connection.execute(rows, held, timeout=timeout)
     followers: dict[UUID, list[UUID]] = {memory_id: [] for memory_id in held}
     for memory_id, account_id in await connection.fetch(_FOLLOWERS, held, timeout=timeout):
         followers[memory_id].append(account_id)

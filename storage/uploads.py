@@ -6,11 +6,19 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.files import File
 from protocol.records import Json
 from storage.blobs import PART_BYTES, Blob
-from storage.files import FILE_COLUMNS, USED_BYTES, check_writable, read_file
+from storage.files import (
+    FILE_COLUMNS,
+    USED_BYTES,
+    Told,
+    check_writable,
+    queue_up,
+    read_file,
+    told_of,
+)
 from storage.postgres import Connection
 
 # For which a writer holds an upload without a sign of life. A client's retries have to outlast
@@ -71,6 +79,14 @@ class Findings(NamedTuple):
     is_processed: bool
 
 
+class Stored(NamedTuple):
+    """A file, the path of its bytes, and whom it concerns."""
+
+    file: File
+    path: str
+    told: Told
+
+
 class UploadRows:
     """The tables uploads and blobs. `quota` is the bytes that the files of one account may take,
     those of uploads under way included."""
@@ -96,7 +112,7 @@ class UploadRows:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             # What an account stores is weighed by one at a time.
-            await _queue_up(connection, account_id)
+            await queue_up(connection, account_id)
             known = await self._known(connection, account_id, intake)
             if known is not None:
                 return known
@@ -133,7 +149,7 @@ class UploadRows:
                 LEASE_SECONDS,
             )
             if expires_at is None:  # another account's, made at this moment
-                raise _taken()
+                raise id_taken()
         blob = Blob(path, 0, PART_BYTES, [])
         return Upload(account_id, intake, blob, 0, expires_at, writer)
 
@@ -213,7 +229,7 @@ class UploadRows:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if upload.intake.length is None:
-                await _queue_up(connection, upload.account_id)
+                await queue_up(connection, upload.account_id)
                 grown = received - await self._size(connection, upload)
                 if grown > 0:
                     await self._check_quota(connection, upload.account_id, grown)
@@ -249,17 +265,20 @@ class UploadRows:
 
     async def finish(
         self, upload: Upload, writer: UUID, findings: Findings, file_id: UUID | None = None
-    ) -> tuple[File, str]:
-        """Make the upload a file, named `file_id` in the end if given; returns it and the path of
-        its bytes. Bytes that the account has already are kept once. A memory that it may no longer
-        write gets no file.
+    ) -> Stored:
+        """Make the upload a file, named `file_id` in the end if given. Bytes that the account has
+        already are kept once. A memory that it may no longer write gets no file.
 
         Raises:
             MemoError: `conflict`, when the upload is no longer this writer's or the id is taken;
                 `gone`, when the file of this id was deleted.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await _queue_up(connection, upload.account_id)
+            await queue_up(connection, upload.account_id)
+            # Before the bytes, as who purges it.
+            await connection.execute(
+                "SELECT FROM memories WHERE id = $1 FOR KEY SHARE", upload.intake.memory_id
+            )
             row = await connection.fetchrow(
                 "DELETE FROM uploads WHERE id = $1 AND writer = $2 RETURNING received",
                 upload.id,
@@ -272,9 +291,9 @@ class UploadRows:
                     connection, upload.account_id, upload.intake._replace(file_id=file_id)
                 )
                 if isinstance(known, File):
-                    return known, upload.blob.path
+                    return await _stored(connection, known, upload.blob.path)
                 if known is not None:
-                    raise _taken()
+                    raise id_taken()
             twin = await connection.fetchrow(
                 "SELECT path FROM blobs WHERE user_id = $1 AND sha256 = $2 FOR UPDATE",
                 upload.account_id,
@@ -323,8 +342,8 @@ class UploadRows:
                 findings.is_processed,
             )
             if made is None:
-                raise _taken()
-        return read_file(made), path
+                raise id_taken()
+            return await _stored(connection, read_file(made), path)
 
     async def drop_held(self, upload_id: UUID, writer: UUID) -> None:
         """End the upload that `writer` holds, if it still does."""
@@ -415,7 +434,7 @@ class UploadRows:
         )
         if row is not None:
             if row["user_id"] != account_id:
-                raise _taken()
+                raise id_taken()
             if row["length"] != intake.length:
                 raise MemoError(
                     ErrorCode.CONFLICT,
@@ -427,7 +446,7 @@ class UploadRows:
         if file is not None:
             return file
         if await connection.fetchval("SELECT true FROM files WHERE id = $1", intake.file_id):
-            raise _taken()
+            raise id_taken()
         await _check_not_deleted(connection, intake.file_id, account_id)
         return None
 
@@ -454,9 +473,8 @@ def _read(row: asyncpg.Record) -> Upload:
     return Upload(row["user_id"], intake, blob, row["received"], row["expires_at"], row["writer"])
 
 
-async def _queue_up(connection: Connection, account_id: UUID) -> None:
-    """Wait for who else weighs what the account stores, until the end of the transaction."""
-    await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", account_id)
+async def _stored(connection: Connection, file: File, path: str) -> Stored:
+    return Stored(file, path, await told_of(connection, file.user_id, file.memory_id))
 
 
 async def _own_file(connection: Connection, file_id: UUID, account_id: UUID) -> File | None:
@@ -472,18 +490,13 @@ async def _check_not_deleted(connection: Connection, file_id: UUID, account_id: 
     deleted = await connection.fetchval(
         """
         SELECT true FROM tombstones WHERE user_id = $2 AND kind = 'file' AND record_id = $1
+            AND NOT EXISTS (SELECT FROM files WHERE id = $1) -- else it is only out of sight
         """,
         file_id,
         account_id,
     )
     if deleted:
         raise MemoError(ErrorCode.GONE, "this file has been deleted")
-
-
-def _taken() -> MemoError:
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )
 
 
 def _lost() -> MemoError:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.versions import Base, Draft, Folded, Newest, Stamp
 from storage import outage
 from storage.postgres import Connection
@@ -130,7 +130,7 @@ class VersionRows:
                     await connection.execute(LOCK, document_id)
                     return await self._add(connection, document_id, draft, folded)
             except asyncpg.UniqueViolationError:
-                raise taken() from None
+                raise id_taken() from None
             except asyncpg.ForeignKeyViolationError:  # the memory or the account went meanwhile
                 if draft.kind == "auto":
                     return False
@@ -326,13 +326,6 @@ async def check_names(connection: Connection, document_id: UUID) -> None:
             f"a memory may have {MAX_NAMED} versions with names; remove one, or its name",
             details={"name": f"{MAX_NAMED} versions have one"},
         )
-
-
-def taken() -> MemoError:
-    """The refusal of a client-made id that is another version's."""
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
-    )
 
 
 def author(row: asyncpg.Record) -> dict[str, Any]:

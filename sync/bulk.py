@@ -6,7 +6,7 @@ from uuid import UUID
 
 from protocol.bulk import BulkMemories, BulkResult, BulkResults
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.refusals import Refusal
 from sync.feed import Notices
 from sync.interfaces import Caller

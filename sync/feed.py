@@ -1,6 +1,6 @@
 """The feed as an operation, and the hint that it has news."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -63,6 +63,11 @@ class Notices:
     def feed_changed(self, accounts: Iterable[UUID], memory_id: UUID | None = None) -> None:
         """Something that these accounts follow has changed: this memory, or whatever it is."""
         self._tell(accounts, FEED_CHANGED, FeedChanged(memory_id=memory_id))
+
+    def files_changed(self, told: Mapping[UUID | None, Iterable[UUID]]) -> None:
+        """Files have changed, for accounts that see or saw them through these memories."""
+        for memory_id, accounts in told.items():
+            self.feed_changed(accounts, memory_id)
 
     def members_changed(self, accounts: Iterable[UUID], memory_id: UUID) -> None:
         """The members of a memory, or its invitations, have changed."""

@@ -31,6 +31,9 @@ class Texts(Protocol):
     async def queued(self, after: UUID, limit: int) -> Sequence[Queued]:
         """Memories whose words are to be read again, from behind an id on."""
 
+    async def waiting(self) -> int:
+        """How many memories are queued."""
+
     async def index(self, queued: Queued, projection: Projection | None, offset: int) -> None:
         """Write the words of the document at `offset` and take it from the queue. Without a
         projection it is only taken."""
@@ -60,15 +63,19 @@ class Indexer:
         """
         # Once from anywhere to the end, and once from the beginning.
         count = 0
+        self._observer.unindexed(await self._texts.waiting())
         for place in (uuid4(), _FIRST):
             after = place
             while batch := await self._texts.queued(after, BATCH):
                 for queued in batch:
                     started = time.perf_counter()
                     await self._index(queued)
-                    await asyncio.sleep(rest * (time.perf_counter() - started))
+                    took = time.perf_counter() - started
+                    self._observer.indexed(took)
+                    await asyncio.sleep(rest * took)
                     after = queued.memory_id
                 count += len(batch)
+                self._observer.unindexed(await self._texts.waiting())
         return count
 
     async def _index(self, queued: Queued) -> None:

@@ -209,6 +209,12 @@ class Observer(Protocol):
 
     def purged(self, memories: int) -> None: ...
 
+    def unindexed(self, memories: int) -> None:
+        """So many memories wait for search to read them again, of all nodes together."""
+
+    def indexed(self, seconds: float) -> None:
+        """One of them was read, and its words written."""
+
     def heard(self, what: str) -> None:
         """An announcement of another node: its commit was the next, early or a duplicate; or it
         was malformed."""

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec import UNSET
 
-from protocol.errors import ErrorCode, MemoError
+from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.log import COMMENTERS, Author, Projection, ThreadRow
 from protocol.memories import Role
 from protocol.messages import (
@@ -144,7 +144,7 @@ class Messages:
         )
         row = await self._write(author, request.memory_id, post)
         if row is None:
-            raise _taken()
+            raise id_taken()
         return OneMessage(message=_first(row, author, request.memory_id))
 
     async def update(self, caller: Caller, request: UpdateMessage) -> OneMessage:
@@ -303,7 +303,7 @@ def _first(row: ThreadRow, author: Author, memory_id: UUID) -> Message:
     """The message that a create has made, now or the first time."""
     message = row.message
     if message.memory_id != memory_id or message.user_id != author.account_id:
-        raise _taken()
+        raise id_taken()
     if row.deleted_at is not None:
         raise _gone()
     return message
@@ -343,12 +343,6 @@ def _unstorable(reason: str) -> MemoError:
         ErrorCode.INVALID_REQUEST,
         f"`metadata` holds what a document cannot: {reason}",
         details={"metadata": reason},
-    )
-
-
-def _taken() -> MemoError:
-    return MemoError(
-        ErrorCode.CONFLICT, "this id is taken; make a new one", details={"id": "is taken"}
     )
 
 

@@ -11,28 +11,24 @@ from uuid import UUID, uuid4
 
 from bench.load.account import Account, Accounts
 from bench.load.stopwatch import Kind, Sample, Stopwatch
-from protocol.accounts import RenewSession
+from protocol.accounts import SESSION_RENEW, RenewSession
 from protocol.client import Client, Status
+from protocol.documents import DOCUMENTS_OPEN
 from protocol.errors import ErrorCode, MemoError
-from protocol.feed import GetChanges
+from protocol.feed import FEED_CHANGES, GetChanges
 from protocol.memories import (
+    MEMORIES_CREATE,
+    MEMORIES_DELETE,
+    MEMORIES_GET,
+    MEMORIES_LIST,
+    MEMORIES_UPDATE,
     CreateMemory,
     DeleteMemory,
     GetMemory,
     ListMemories,
     UpdateMemory,
 )
-from protocol.operations import (
-    DOCUMENTS_OPEN,
-    FEED_CHANGES,
-    MEMORIES_CREATE,
-    MEMORIES_DELETE,
-    MEMORIES_GET,
-    MEMORIES_LIST,
-    MEMORIES_UPDATE,
-    SESSION_RENEW,
-    Operation,
-)
+from protocol.operation import Operation
 from protocol.records import Body
 from protocol.replica import Document
 from protocol.rest import LOGIN, REFRESH, REGISTER

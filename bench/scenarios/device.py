@@ -11,8 +11,8 @@ import msgspec
 from bench.errors import BenchmarkFailed
 from bench.websocket import Socket, masked, messages
 from protocol import frames
-from protocol.documents import OpenDocument, OpenedDocument
-from protocol.operations import DOCUMENTS_OPEN, Operation
+from protocol.documents import DOCUMENTS_OPEN, OpenDocument, OpenedDocument
+from protocol.operation import Operation
 from protocol.records import Body
 from protocol.session import refusal
 

@@ -15,8 +15,7 @@ from bench.scenarios.writing import pastes
 from bench.server import Server, running
 from bench.websocket import Socket, masked
 from protocol import frames
-from protocol.documents import OpenDocument, OpenedDocument
-from protocol.operations import DOCUMENTS_OPEN
+from protocol.documents import DOCUMENTS_OPEN, OpenDocument, OpenedDocument
 
 CLIENTS = 150
 DOCUMENT_BYTES = 4_000_000

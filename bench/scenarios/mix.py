@@ -16,8 +16,16 @@ from bench.scenarios.queries import Journal
 from bench.scenarios.scenario import Figure, Finding, percentile, scaled
 from bench.scenarios.writing import words
 from bench.server import Server, running
-from protocol.memories import CreateMemory, GetMemory, ListMemories, UpdateMemory
-from protocol.operations import MEMORIES_CREATE, MEMORIES_GET, MEMORIES_LIST, MEMORIES_UPDATE
+from protocol.memories import (
+    MEMORIES_CREATE,
+    MEMORIES_GET,
+    MEMORIES_LIST,
+    MEMORIES_UPDATE,
+    CreateMemory,
+    GetMemory,
+    ListMemories,
+    UpdateMemory,
+)
 
 USERS = 200
 SECONDS = 60

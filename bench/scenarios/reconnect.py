@@ -15,10 +15,10 @@ from bench.scenarios.rest import rested
 from bench.scenarios.scenario import Figure, Finding, percentile, scaled
 from bench.scenarios.writing import pastes, words
 from bench.server import Server, running
-from protocol.documents import OpenDocument
-from protocol.feed import Change, Changes, GetChanges
-from protocol.memories import CreateMemory
-from protocol.operations import DOCUMENTS_OPEN, FEED_CHANGES, MEMORIES_CREATE, Operation
+from protocol.documents import DOCUMENTS_OPEN, OpenDocument
+from protocol.feed import FEED_CHANGES, Change, Changes, GetChanges
+from protocol.memories import MEMORIES_CREATE, CreateMemory
+from protocol.operation import Operation
 from protocol.session import Backoff
 
 ACCOUNTS = 100

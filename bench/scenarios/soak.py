@@ -17,10 +17,9 @@ from bench.scenarios.device import ANSWER_SECONDS, Device
 from bench.scenarios.resident import Resident
 from bench.scenarios.scenario import Figure, Finding, scaled
 from bench.server import Server, running
-from protocol.documents import CloseDocument
+from protocol.documents import DOCUMENTS_CLOSE, CloseDocument
 from protocol.errors import ErrorCode
-from protocol.memories import CreateMemory
-from protocol.operations import DOCUMENTS_CLOSE, MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 
 UPDATES = 1_250_000
 WARM_UP = 0.2  # of them, before memory is looked at

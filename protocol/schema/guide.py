@@ -44,9 +44,8 @@ _PYTHON = """\
 from pathlib import Path
 
 from protocol.client import Client
-from protocol.memories import CreateMemory, UpdateMemory
+from protocol.memories import MEMORIES_CREATE, MEMORIES_UPDATE, CreateMemory, UpdateMemory
 from protocol.offline import SqliteStore
-from protocol.operations import MEMORIES_CREATE, MEMORIES_UPDATE
 
 store = SqliteStore(Path("offline.db"))  # one for each account
 async with Client("ws://127.0.0.1:8000/ws", token=access_token, store=store) as client:
@@ -148,8 +147,10 @@ def overview() -> Section:
                     ),
                     Paragraph(
                         "Items are of memories, categories, files and the account itself: their"
-                        " `kind` says which. Pass over an item whose kind is new to you. Both"
-                        " clients read the feed on by themselves, over lost connections too:"
+                        " `kind` says which. Files are the account's own, and those in memories"
+                        " it is a member of, whoever put them there; their `userId` alone may"
+                        " change them. Pass over an item whose kind is new to you. Both clients"
+                        " read the feed on by themselves, over lost connections too:"
                         " `follow`. Keep a page's cursor together with what it brought."
                     ),
                 ),
@@ -220,8 +221,11 @@ def overview() -> Section:
                         " seconds to wait: in `retryAfter`, on REST in the header `Retry-After`."
                         " Limited calls of REST say with every answer how much is left, in"
                         " `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds)."
-                        " Signing in rightly and refreshing do not count. Updates and presence are"
-                        " never refused for being many: the server reads them more slowly."
+                        " Signing in rightly and refreshing do not count. Of an address whose"
+                        " hellos fail too often, further ones that fail are answered"
+                        " `rate_limited` and closed with 4429; one with a good token is let in."
+                        " Updates and presence are never refused for being many: the server reads"
+                        " them more slowly."
                     ),
                 ),
             ),

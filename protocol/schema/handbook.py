@@ -10,7 +10,8 @@ from protocol.events import EVENTS, Event
 from protocol.frames import Event as EventFrame
 from protocol.frames import Reply, Request
 from protocol.limits import Limit
-from protocol.operations import OPERATIONS, Operation
+from protocol.operation import Operation
+from protocol.operations import OPERATIONS
 from protocol.rest import ENDPOINTS, FORM, JSON, Answer, Endpoint, Parameter, Refused
 from protocol.schema.blocks import Block, Code, Paragraph, Section, Table, anchor
 from protocol.schema.examples import example

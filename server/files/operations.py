@@ -47,23 +47,22 @@ class Files:
         """
         account_id = caller.author.account_id
         filename = request.filename
-        file = await self._rows.update(
+        updated = await self._rows.update(
             request.id,
             account_id,
             filename=cleaned(filename) if isinstance(filename, str) else filename,
             memory_id=request.memory_id,
         )
-        self._notices.feed_changed([account_id], file.memory_id)
-        return OneFile(file=file)
+        self._notices.files_changed(updated.told)
+        return OneFile(file=updated.file)
 
     async def delete(self, caller: Caller, request: DeleteFile) -> DeletedFile:
         """Raises:
         MemoError: `not_found`, `forbidden`.
         """
-        account_id = caller.author.account_id
-        deleted_at = await self._rows.delete(request.id, account_id)
-        self._notices.feed_changed([account_id], None)
-        return DeletedFile(id=request.id, deleted_at=deleted_at)
+        deleted = await self._rows.delete(request.id, caller.author.account_id)
+        self._notices.files_changed(deleted.told)
+        return DeletedFile(id=request.id, deleted_at=deleted.at)
 
     async def url(self, caller: Caller, request: CreateFileUrl) -> FileUrl:
         """Raises:

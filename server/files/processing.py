@@ -1,7 +1,6 @@
 """What happens to a file once it is there: an image gets its size and a thumbnail."""
 
 import asyncio
-from uuid import UUID
 
 import structlog
 
@@ -39,19 +38,19 @@ class Processing:
         self._workers = workers
         self._notices = notices
         self._metrics = metrics
-        self._queue: asyncio.Queue[tuple[UUID, str]] = asyncio.Queue(QUEUE_LIMIT)
+        self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_LIMIT)
 
-    def add(self, account_id: UUID, path: str) -> None:
+    def add(self, path: str) -> None:
         """Have the bytes at `path` looked at soon."""
         if not self._queue.full():
-            self._queue.put_nowait((account_id, path))
+            self._queue.put_nowait(path)
 
     async def run(self) -> None:
         """Look at what is added, for ever."""
         while True:
-            account_id, path = await self._queue.get()
+            path = await self._queue.get()
             try:
-                await self.process(account_id, path)
+                await self.process(path)
             except MemoError as error:
                 # The sweep tries again, so it is worth a line and no alarm.
                 log.warning("file.unprocessed", path=path, error=str(error))
@@ -60,10 +59,10 @@ class Processing:
 
     async def catch_up(self) -> None:
         """Look at what should have been by now."""
-        for account_id, path in await self._rows.unprocessed(LATE_SECONDS, CATCH_UP):
-            await self.process(account_id, path)
+        for path in await self._rows.unprocessed(LATE_SECONDS, CATCH_UP):
+            await self.process(path)
 
-    async def process(self, account_id: UUID, path: str) -> None:
+    async def process(self, path: str) -> None:
         """Look at the bytes at `path` and note what they are. Harmless twice.
 
         Raises:
@@ -81,12 +80,12 @@ class Processing:
         if picture.thumbnail is not None:
             thumbnail = f"{path}/{await self._blobs.put_part(path, picture.thumbnail)}"
         with outage.reported():
-            done = await self._rows.processed(path, metadata, thumbnail)
-        if not done and thumbnail is not None:
+            told = await self._rows.processed(path, metadata, thumbnail)
+        if not told and thumbnail is not None:
             await self._blobs.delete([thumbnail])
-        if done:
+        if told:
             self._metrics.files_processed.labels("thumbnail" if thumbnail else "none").inc()
-            self._notices.feed_changed([account_id], None)
+            self._notices.files_changed(told)
 
     async def _look(self, blob: Blob | None) -> Picture:
         if blob is None:

@@ -261,11 +261,12 @@ class Uploads:
             metadata={},
             is_processed=not is_image(file_type),
         )
-        file, path = await self._rows.finish(upload, writing.writer, findings, file_id)
+        stored = await self._rows.finish(upload, writing.writer, findings, file_id)
+        file = stored.file
         self._metrics.files_stored.inc()
         if not file.is_processed:
-            self._processing.add(upload.account_id, path)
-        self._notices.feed_changed([upload.account_id], file.memory_id)
+            self._processing.add(stored.path)
+        self._notices.files_changed(stored.told)
         return file
 
     @asynccontextmanager

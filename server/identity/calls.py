@@ -184,7 +184,5 @@ class Identity:
 
     async def _account(self, call: ConnectionCall) -> tuple[UUID, str]:
         """The account and its address of now, which may be newer than the token."""
-        user = await self._accounts.user(call.principal.account_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
+        user = await self._accounts.existing(call.principal.account_id)
         return user.id, user.email

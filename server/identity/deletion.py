@@ -4,23 +4,21 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from protocol.identity import DeleteAccount
 from protocol.records import Empty
 from server.connection import ConnectionCall
 from server.identity.guard import Guard
+from server.identity.pause import check_pause
 from server.identity.twofactor import TwoFactor
 from server.mail.post import Post, code_digest
 from storage.accounts import Accounts
 from storage.departures import Departed, Departures
 from storage.guesses import Guesses
-from storage.verification import MAX_LINKS, EmailTokens
+from storage.verification import EmailTokens
 from sync.feed import Notices
 from sync.hub import Hub
 from sync.tasks import Tasks, outlived
-
-AGAIN_SECONDS = 60.0  # between two messages with a code
 
 
 class Confirmation:
@@ -50,23 +48,12 @@ class Confirmation:
             MemoError: `conflict` when the account has a password, which is asked for instead;
                 `rate_limited` within a minute of the last one, or after five of an hour; `busy`.
         """
-        user = await self._user(user_id)
+        user = await self._accounts.existing(user_id)
         if await self._tokens.password_hash(user_id) is not None:
             raise MemoError(
                 ErrorCode.CONFLICT, "The account has a password; give that to account.delete."
             )
-        given, last = await self._tokens.recent(user_id, "delete")
-        wait = None
-        if given >= MAX_LINKS["delete"]:
-            wait = 3600.0
-        elif last is not None and last < AGAIN_SECONDS:
-            wait = AGAIN_SECONDS - last
-        if wait is not None:
-            raise MemoError(
-                ErrorCode.RATE_LIMITED,
-                "A message was sent a moment ago; look for it, or wait.",
-                retry_after=wait,
-            )
+        await check_pause(self._tokens, user_id, "delete")
         await self._post.deletion(user_id, user.email)
 
     async def check(self, user_id: UUID, password: str | None, code: str | None) -> None:
@@ -76,7 +63,7 @@ class Confirmation:
             MemoError: `invalid_request` naming what is missing, `invalid_credentials` naming what
                 is wrong, `two_factor_required`, `rate_limited`, `busy`, `not_found`.
         """
-        await self._user(user_id)
+        await self._accounts.existing(user_id)
         if await self._tokens.password_hash(user_id) is not None:
             if password is None:
                 raise _missing("password", "is needed")
@@ -92,12 +79,6 @@ class Confirmation:
                 "The code is wrong, or too old.",
                 details={"code": "is wrong or too old; account.sendDeletionCode sends another"},
             )
-
-    async def _user(self, user_id: UUID) -> User:
-        user = await self._accounts.user(user_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
-        return user
 
 
 class Deletion:
@@ -149,7 +130,7 @@ class Deletion:
             self._hub.announce_deleted(memory_id)
         for memory_id, members in departed.left.items():
             self._notices.members_changed(members, memory_id)
-        followed = (*departed.purged.values(), *departed.left.values())
+        followed = (*departed.purged.values(), *departed.left.values(), departed.showed)
         self._notices.feed_changed({who for accounts in followed for who in accounts})
         for session_id in departed.sessions:
             if session_id != current:

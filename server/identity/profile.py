@@ -64,10 +64,7 @@ class Profile:
             raise MemoError(ErrorCode.INVALID_REQUEST, " ".join(first), details=details)
         if await self._profiles.update(account_id, fields):
             self._changed.account_changed(account_id)
-        user = await self._accounts.user(account_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
-        return OneAccount(user=user)
+        return OneAccount(user=await self._accounts.existing(account_id))
 
     @staticmethod
     def _problems(fields: Mapping[str, str | None]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import httpx
 from joserfc import jwt
@@ -13,6 +12,7 @@ from protocol.identity import Provider
 from server.config import ConfigError, Settings
 from server.identity.oauth import Site
 from server.identity.openid import Client, OpenIdProvider
+from server.pem import pem_of
 
 APPLE_SECRET_SECONDS = 300
 
@@ -79,15 +79,7 @@ def _apple_secret(settings: Settings) -> Callable[[], str]:
 
 
 def _apple_key(value: str) -> ECKey:
-    pem = value.replace("\\n", "\n")
-    if "-----BEGIN" not in value:
-        try:
-            pem = Path(value).read_text()
-        except (OSError, ValueError):
-            raise ConfigError(
-                "APPLE_PRIVATE_KEY is neither a private key in PEM nor the path of a file that can"
-                " be read"
-            ) from None
+    pem = pem_of("APPLE_PRIVATE_KEY", value)
     try:
         key = ECKey.import_key(pem)
     except (JoseError, ValueError, TypeError):

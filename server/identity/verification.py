@@ -8,15 +8,14 @@ from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
 from server.auth import normalize_email
 from server.identity.guard import Guard
+from server.identity.pause import check_pause
 from server.mail.post import Post, digest
 from server.mail.texts import Notice
 from server.passwords import Passwords, weakness
 from server.tokens import Principal
 from storage import outage
 from storage.accounts import Accounts
-from storage.verification import MAX_LINKS, EmailTokens
-
-AGAIN_SECONDS = 60.0  # between two messages with a link that somebody asks for
+from storage.verification import EmailTokens
 
 
 class Verification:
@@ -55,10 +54,10 @@ class Verification:
             MemoError: `rate_limited` within a minute of the last one, or after ten of a day;
                 `busy`.
         """
-        user = await self._user(principal.account_id)
+        user = await self._accounts.existing(principal.account_id)
         if user.is_verified:
             return
-        await self._pause(user.id)
+        await check_pause(self._tokens, user.id, "verify")
         await self._post.verification(user.id, user.email)
 
     async def verify(self, token: str) -> User:
@@ -71,7 +70,7 @@ class Verification:
         proven = await self._tokens.verify(digest(token))
         if proven is None:
             raise _bad_link()
-        user = await self._user(proven.user_id)
+        user = await self._accounts.existing(proven.user_id)
         if not proven.again:
             self._account_changed(user.id)
         if not proven.again and proven.before.lower() != user.email.lower():
@@ -119,7 +118,7 @@ class Verification:
             principal.account_id, fresh, principal.session_id
         )
         await self._end(ended)
-        user = await self._user(principal.account_id)
+        user = await self._accounts.existing(principal.account_id)
         await self._post.security_notice(user.email, Notice.RESET)
 
     async def change_email(self, principal: Principal, password: str, email: str) -> None:
@@ -137,28 +136,8 @@ class Verification:
                 ErrorCode.INVALID_REQUEST, f"email {problem}", details={"email": problem}
             )
         await self._guard.check(principal.account_id, password)
-        await self._pause(principal.account_id)
+        await check_pause(self._tokens, principal.account_id, "verify")
         await self._post.verification(principal.account_id, normalized)
-
-    async def _pause(self, user_id: UUID) -> None:
-        given, last = await self._tokens.recent(user_id, "verify")
-        wait = None
-        if given >= MAX_LINKS["verify"]:
-            wait = 3600.0
-        elif last is not None and last < AGAIN_SECONDS:
-            wait = AGAIN_SECONDS - last
-        if wait is not None:
-            raise MemoError(
-                ErrorCode.RATE_LIMITED,
-                "A message was sent a moment ago; look for it, or wait.",
-                retry_after=wait,
-            )
-
-    async def _user(self, user_id: UUID) -> User:
-        user = await self._accounts.user(user_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "The account no longer exists.")
-        return user
 
     async def _end(self, sessions: Sequence[UUID]) -> None:
         for session_id in sessions:

@@ -64,9 +64,7 @@ class Belongings:
         Raises:
             MemoError: `not_found` without such an account; `unavailable`, `busy`.
         """
-        user = await self._shelves.accounts.user(account_id)
-        if user is None:
-            raise MemoError(ErrorCode.NOT_FOUND, "the account no longer exists")
+        user = await self._shelves.accounts.existing(account_id)
         categories = await self._shelves.categories.list(account_id)
         await packer.add("account.json", as_json(user))
         await packer.add("categories.json", as_json(categories))
@@ -113,7 +111,7 @@ class _Files:
         known = []
         for file in files:
             path = f"files/{self._name(file.original_filename)}"
-            blob = await self._shelves.exports.blob(file.id)
+            blob = await self._shelves.files.bytes_of(file.id)
             if blob is None:
                 self.missing.append(self._parent + path)
                 continue

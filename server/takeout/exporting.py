@@ -8,14 +8,12 @@ import structlog
 from protocol.errors import MemoError
 from server.metrics import Metrics
 from server.takeout.belongings import Belongings
+from server.takeout.jobs import MOST_SECONDS, Jobs
 from server.takeout.packing import Packer
 from storage import outage
 from storage.blobs import PART_BYTES, Blobs
 from storage.exports import LEASE_SECONDS, Claimed, ExportRows
 from sync.feed import Notices
-
-LOOK_SECONDS = 15.0  # between two looks for what a restart or another node left
-MOST_SECONDS = 6 * 3600.0  # for one archive
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +23,7 @@ class UnwantedError(Exception):
 
 
 class Exporting:
-    """`run` it as one task. `look` has it look at once."""
+    """Makes archives, as `jobs`."""
 
     def __init__(
         self,
@@ -40,30 +38,7 @@ class Exporting:
         self._blobs = blobs
         self._notices = notices
         self._metrics = metrics
-        self._news = asyncio.Event()
-
-    def look(self) -> None:
-        """There is an archive to be made."""
-        self._news.set()
-
-    async def run(self) -> None:
-        """Make what is asked for and remove what is old, for ever."""
-        while True:
-            self._news.clear()
-            try:
-                while await self.make_next():
-                    pass
-                with outage.reported():
-                    await self._rows.expire()
-            except MemoError as error:
-                log.debug("exports.not_looked_at", error=str(error))
-            except Exception:
-                log.exception("exports.not_looked_at")
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+        self.jobs = Jobs("exports", self.make_next, rows.expire)
 
     async def make_next(self) -> bool:
         """Make the archive that has waited longest. False when none waits.

@@ -37,7 +37,7 @@ class Exports:
         MemoError: `conflict`, `rate_limited`.
         """
         row = await self._rows.begin(call.principal.account_id, request.id or uuid4())
-        self._exporting.look()
+        self._exporting.jobs.look()
         return StartedExport(export_id=row.id, status=row.status)
 
     async def list(self, call: Call, request: Empty) -> ExportList:  # noqa: ARG002

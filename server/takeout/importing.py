@@ -14,15 +14,15 @@ from protocol.errors import MemoError
 from server.metrics import Metrics
 from server.takeout.arrival import bring
 from server.takeout.bringing import Places, Tally
+from server.takeout.jobs import MOST_SECONDS, Jobs
 from server.takeout.sources import ArchiveError, ZipSource
 from storage import outage
 from storage.blobs import Blob, Blobs
+from storage.files import FileRows
 from storage.imports import ClaimedImport
 from sync.feed import Notices
 
-LOOK_SECONDS = 15.0  # between two looks for what a restart or another node left
 PROGRESS_SECONDS = 5.0
-MOST_SECONDS = 6 * 3600.0  # for one archive
 MAX_ATTEMPTS = 3
 
 log = structlog.get_logger(__name__)
@@ -33,36 +33,18 @@ class _LostError(Exception):
 
 
 class Importing:
-    """`run` it as one task. `look` has it look at once."""
+    """Brings archives back, as `jobs`."""
 
-    def __init__(self, places: Places, blobs: Blobs, notices: Notices, metrics: Metrics) -> None:
+    def __init__(
+        self, places: Places, files: FileRows, blobs: Blobs, notices: Notices, metrics: Metrics
+    ) -> None:
         self._places = places
         self._rows = places.rows
+        self._files = files
         self._blobs = blobs
         self._notices = notices
         self._metrics = metrics
-        self._news = asyncio.Event()
-
-    def look(self) -> None:
-        """There is an archive to be brought back."""
-        self._news.set()
-
-    async def run(self) -> None:
-        """Bring back what is asked for, for ever."""
-        while True:
-            self._news.clear()
-            try:
-                while await self.carry_out_next():
-                    pass
-            except MemoError as error:
-                log.debug("imports.not_looked_at", error=str(error))
-            except Exception:
-                log.exception("imports.not_looked_at")
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+        self.jobs = Jobs("imports", self.carry_out_next)
 
     async def carry_out_next(self) -> bool:
         """Carry out the import that has waited longest. False when none waits.
@@ -107,7 +89,7 @@ class Importing:
         return "failed"
 
     async def _bring(self, claimed: ClaimedImport, tally: Tally) -> None:
-        blob = await self._rows.blob(claimed)
+        blob = await self._files.bytes_of(claimed.file_id)
         if blob is None:
             raise ArchiveError("the file is there no more")
         with tempfile.TemporaryDirectory(prefix="memo-import-") as directory:

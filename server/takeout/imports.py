@@ -23,7 +23,7 @@ class Imports:
         row = await self._rows.begin(
             call.principal.account_id, request.id or uuid4(), request.file_id
         )
-        self._importing.look()
+        self._importing.jobs.look()
         return StartedImport(import_id=row.id, status=row.status)
 
     async def list(self, call: Call, request: Empty) -> ImportList:  # noqa: ARG002

@@ -82,10 +82,10 @@ class Takeout(NamedTuple):
         exporting = Exporting(rows, belongings, store.blobs, notices, metrics)
         exports = Exports(rows, exporting, store.links, auth, store.sending)
         places = Places(CategoryRows(pool), memories, ImportRows(pool), store.uploads, workers)
-        importing = Importing(places, store.blobs, notices, metrics)
+        importing = Importing(places, store.rows, store.blobs, notices, metrics)
         try:
-            tasks.start(exporting.run())
-            tasks.start(importing.run())
+            tasks.start(exporting.jobs.run())
+            tasks.start(importing.jobs.run())
             yield cls(exports, Imports(places.rows, importing), exports.routes())
         finally:
             await tasks.cancel()

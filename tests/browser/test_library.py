@@ -8,8 +8,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from protocol.client import Client
-from protocol.messages import CreateMessage
-from protocol.operations import MESSAGES_CREATE
+from protocol.messages import MESSAGES_CREATE, CreateMessage
 from tests.browser.conftest import OpenWindow
 from tests.browser.window import Person, Window
 from tests.serving import ServerProcess

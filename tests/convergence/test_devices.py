@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from pycrdt import Map
 
 from protocol.client import Client
-from protocol.memories import CreateMemory, GetMemory
+from protocol.memories import MEMORIES_CREATE, MEMORIES_GET, CreateMemory, GetMemory
 from protocol.offline import MemoryStore
-from protocol.operations import MEMORIES_CREATE, MEMORIES_GET
 from protocol.replica import Document
 from protocol.session import Backoff
 from tests.convergence.proxy import ChaosProxy

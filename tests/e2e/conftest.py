@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest_asyncio
 
 from tests.conftest import fresh_database, fresh_directory
+from tests.e2e.person import Person
 from tests.serving import LocalServer
 
 
@@ -23,3 +25,25 @@ async def server(shared_database: str) -> AsyncIterator[LocalServer]:
         await server.start()
         yield server
         await server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def ada(server: LocalServer) -> AsyncIterator[Person]:
+    """Somebody signed in on `server`."""
+    async with Person(server) as person:
+        yield person
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bob(server: LocalServer) -> AsyncIterator[Person]:
+    """Somebody else."""
+    async with Person(server) as person:
+        yield person
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def records(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database of `server`."""
+    connection = await asyncpg.connect(shared_database)
+    yield connection
+    await connection.close()

@@ -48,11 +48,15 @@ class Person:
         answer = await self.socket.call(operation, body)
         return answer.body if isinstance(answer, frames.Reply) else answer.body.code
 
-    async def upload(self, content: bytes, name: str = "notes.txt", **fields: str) -> Any:
-        """The file that the upload is answered with."""
-        reply = await self.http.post("/api/files", data=fields, files={"file": (name, content)})
-        assert reply.status_code == 201, reply.text
-        return reply.json()["file"]
+    async def upload(
+        self, content: bytes, name: str = "notes.txt", expected: int = 201, **fields: str
+    ) -> Any:
+        """The file, or the error, that the upload is answered with. It names no type of sense."""
+        reply = await self.http.post(
+            "/api/files", data=fields, files={"file": (name, content, "text/x-made-up")}
+        )
+        assert reply.status_code == expected, reply.text
+        return reply.json()["file" if expected == 201 else "error"]
 
     async def memory(self, **fields: Any) -> str:
         """The id of a new memory."""

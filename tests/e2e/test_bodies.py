@@ -17,7 +17,8 @@ import pytest_asyncio
 
 from protocol import frames
 from protocol.errors import ErrorCode
-from protocol.operations import OPERATIONS, Operation
+from protocol.operation import Operation
+from protocol.operations import OPERATIONS
 from tests.bodies import Bodies, nested
 from tests.e2e.rawsocket import PATIENCE, RawSocket
 from tests.serving import LocalServer, register

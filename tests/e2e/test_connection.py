@@ -266,7 +266,7 @@ async def test_requests_wait_their_turn_and_are_told_when_it_does_not_come(
         ):
             answers = await asyncio.gather(*(raw.call("account.me", {}) for raw in (one, other)))
             assert all(isinstance(answer, frames.Reply) for answer in answers)
-            monkeypatch.setattr("server.connection.QUEUE_SECONDS", 0)
+            monkeypatch.setattr("server.requests.QUEUE_SECONDS", 0)
             body = msgspec.Raw(msgspec.msgpack.encode({}))
             await one.send(*(frames.Request(100 + n, "account.me", body) for n in range(3)))
             assert isinstance(await one.take(frames.Reply), frames.Reply)

@@ -5,8 +5,7 @@ import hashlib
 import io
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -18,61 +17,14 @@ from PIL import Image
 
 from protocol import frames
 from tests.conftest import fresh_directory
-from tests.e2e.rawsocket import PATIENCE, RawSocket
-from tests.serving import LocalServer, register
+from tests.e2e.person import Person
+from tests.e2e.rawsocket import PATIENCE
+from tests.serving import LocalServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MAX_FILE_BYTES = 10_000_000
 QUOTA = 25_000_000
-
-
-class Person:
-    """An account with a device: REST and a socket."""
-
-    def __init__(self, server: LocalServer) -> None:
-        self._server = server
-        self._stack = AsyncExitStack()
-        self.http: httpx.AsyncClient
-        self.socket: RawSocket
-        self.token: str
-
-    async def __aenter__(self) -> Self:
-        self.token = await register(self._server.url, f"{uuid4().hex}@example.com")
-        self.http = await self._stack.enter_async_context(
-            httpx.AsyncClient(
-                base_url=self._server.url,
-                headers={"Authorization": f"Bearer {self.token}"},
-                timeout=20,
-            )
-        )
-        self.socket = await self._stack.enter_async_context(
-            RawSocket(self._server.socket_url, self.token)
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def call(self, operation: str, **body: Any) -> Any:
-        """The body of the reply, or the code of the error."""
-        answer = await self.socket.call(operation, body)
-        return answer.body if isinstance(answer, frames.Reply) else answer.body.code
-
-    async def upload(
-        self, content: bytes, name: str = "notes.txt", expected: int = 201, **fields: str
-    ) -> Any:
-        """The file, or the error, that the upload is answered with."""
-        reply = await self.http.post(
-            "/api/files", data=fields, files={"file": (name, content, "text/x-made-up")}
-        )
-        assert reply.status_code == expected, reply.text
-        return reply.json()["file" if expected == 201 else "error"]
-
-    async def memory(self) -> str:
-        reply = await self.call("memories.create", id=str(uuid4()))
-        memory_id: str = reply["memory"]["id"]
-        return memory_id
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,25 +40,6 @@ async def server(shared_database: str) -> AsyncIterator[LocalServer]:
         await server.start()
         yield server
         await server.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bob(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def database(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database)
-    yield connection
-    await connection.close()
 
 
 def photo(size: tuple[int, int] = (900, 600), **options: Any) -> bytes:
@@ -199,14 +132,14 @@ async def test_two_uploads_of_one_id_at_once_make_one_file(ada: Person) -> None:
 
 
 async def test_the_same_bytes_are_kept_once_for_an_account_and_apart_for_two(
-    ada: Person, bob: Person, database: asyncpg.Connection
+    ada: Person, bob: Person, records: asyncpg.Connection
 ) -> None:
     content = os.urandom(50_000)
     first, second = await ada.upload(content, "one"), await ada.upload(content, "two")
     assert first["id"] != second["id"]
     assert await ada.call("files.usage") == {"bytes": 50_000, "quota": QUOTA, "count": 2}
     his = await bob.upload(content)
-    paths = await database.fetch(
+    paths = await records.fetch(
         "SELECT storage_path FROM files WHERE sha256 = $1", bytes.fromhex(his["sha256"])
     )
     assert len(paths) == 3
@@ -292,7 +225,7 @@ async def test_who_is_not_signed_in_uploads_nothing(server: LocalServer, ada: Pe
 
 
 async def test_a_client_that_vanishes_leaves_nothing_behind(
-    server: LocalServer, ada: Person, database: asyncpg.Connection
+    server: LocalServer, ada: Person, records: asyncpg.Connection
 ) -> None:
     port = int(server.url.rpartition(":")[2])
     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -305,11 +238,11 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(
     await writer.drain()
     query = "SELECT received FROM uploads"
     async with asyncio.timeout(PATIENCE):
-        while not await database.fetchval(query):  # noqa: ASYNC110 (there is no event)
+        while not await records.fetchval(query):  # noqa: ASYNC110 (there is no event)
             await asyncio.sleep(0)
         assert (await ada.call("files.usage"))["bytes"] > 4_000_000
         writer.close()
-        while await database.fetchval("SELECT count(*) FROM uploads"):  # noqa: ASYNC110
+        while await records.fetchval("SELECT count(*) FROM uploads"):  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert await ada.call("files.usage") == {"bytes": 0, "quota": QUOTA, "count": 0}
 
@@ -382,7 +315,7 @@ async def test_nothing_that_is_uploaded_runs_on_this_site(ada: Person) -> None:
 
 
 async def test_only_the_owner_and_members_of_its_memory_see_a_file(
-    ada: Person, bob: Person, database: asyncpg.Connection
+    ada: Person, bob: Person, records: asyncpg.Connection
 ) -> None:
     memory_id = await ada.memory()
     file = await ada.upload(b"for us", memoryId=memory_id)
@@ -404,7 +337,7 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     assert await seen_by_bob() == stranger
     assert (await bob.http.get(f"/api/files/{uuid4()}")).text == (await bob.http.get(path)).text
     bob_id = (await bob.call("account.me"))["user"]["id"]
-    await database.execute(
+    await records.execute(
         "INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, 'viewer')",
         UUID(memory_id),
         UUID(bob_id),
@@ -418,7 +351,7 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     mine = await bob.upload(b"x")
     assert await bob.call("files.update", id=mine["id"], memoryId=memory_id) == "forbidden"
     # What was shown is no longer, with the membership, or with the memory.
-    await database.execute(
+    await records.execute(
         "DELETE FROM memberships WHERE user_id = $1 AND role = 'viewer'", UUID(bob_id)
     )
     assert await seen_by_bob() == stranger
@@ -429,6 +362,49 @@ async def test_only_the_owner_and_members_of_its_memory_see_a_file(
     await ada.call("memories.delete", id=memory_id)
     assert (await ada.upload(b"x", memoryId=memory_id, expected=410))["code"] == "gone"
     assert (await ada.http.get(path)).content == b"for us"
+
+
+async def test_members_are_told_of_a_file_from_the_upload_to_its_end(
+    server: LocalServer, ada: Person, bob: Person, records: asyncpg.Connection
+) -> None:
+    memory_id = await ada.memory()
+    bob_id = (await bob.call("account.me"))["user"]["id"]
+    await records.execute(
+        "INSERT INTO memberships (memory_id, user_id, role) VALUES ($1, $2, 'viewer')",
+        UUID(memory_id),
+        UUID(bob_id),
+    )
+    cursor = (await bob.call("feed.changes", limit=500))["cursor"]
+
+    async def news() -> Any:
+        """What the feed has of files once a hint has named the memory."""
+        nonlocal cursor
+        while True:
+            hint = await bob.socket.take(frames.Event)
+            if hint.name == "feed.changed" and hint.body == {"memoryId": memory_id}:
+                changes = await bob.call("feed.changes", after=cursor, limit=500)
+                cursor = changes["cursor"]
+                if files := [item for item in changes["items"] if item["kind"] == "file"]:
+                    return files
+
+    async with Person(server) as eve:
+        file = await ada.upload(photo(), "a.jpg", memoryId=memory_id)
+        [item] = await news()
+        assert (item["id"], item["file"]["filename"]) == (file["id"], "a.jpg")
+        while not item["file"]["isProcessed"]:
+            [item] = await news()
+        assert item["file"]["hasThumbnail"]
+        await ada.call("files.update", id=file["id"], filename="b.jpg")
+        [item] = await news()
+        assert item["file"]["filename"] == "b.jpg"
+        await ada.call("files.delete", id=file["id"])
+        assert await news() == [{"kind": "file", "id": file["id"], "deleted": True}]
+        # Behind all of it a stranger has heard of nothing, and has nothing of it in the feed.
+        await eve.memory()
+        first = await eve.socket.take(frames.Event)
+        assert first.body["memoryId"] != memory_id
+        kinds = {each["kind"] for each in (await eve.call("feed.changes"))["items"]}
+        assert "file" not in kinds
 
 
 async def test_a_picture_of_somebody_is_seen_by_those_who_share_a_memory_with_them(

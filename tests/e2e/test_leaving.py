@@ -39,25 +39,6 @@ async def server(shared_database: str, directory: Path) -> AsyncIterator[LocalSe
     await server.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bob(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def database(shared_database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(shared_database)
-    yield connection
-    await connection.close()
-
-
 async def places(connection: asyncpg.Connection, what: str) -> set[tuple[str, str]]:
     """Every column of every table that holds the text somewhere, its bytes included."""
     found = set()
@@ -99,7 +80,7 @@ async def type_into(person: Person, memory_id: str, text: str) -> None:
 
 
 async def test_nothing_of_a_deleted_account_is_left_in_any_table_or_blob(
-    ada: Person, bob: Person, database: asyncpg.Connection, directory: Path
+    ada: Person, bob: Person, records: asyncpg.Connection, directory: Path
 ) -> None:
     category = await ada.call("categories.create", id=str(uuid4()), name=f"c {MARKER}")
     own = await ada.memory(
@@ -125,27 +106,27 @@ async def test_nothing_of_a_deleted_account_is_left_in_any_table_or_blob(
     await bob.call("sharing.invite", memoryId=other, email=ada.email, role="viewer")
 
     cursor = (await bob.call("feed.changes"))["cursor"]
-    before = await places(database, MARKER)
+    before = await places(records, MARKER)
     assert {("memories", "title"), ("files", "filename"), ("messages", "content")} <= before
-    assert ("users", "email") in await places(database, ada.email)
+    assert ("users", "email") in await places(records, ada.email)
 
     assert await ada.call("account.delete", password=PASSWORD) == {}
     assert await ada.socket.close_code() == CloseCode.SESSION_ENDED
 
-    assert await places(database, MARKER) == set()
-    assert await places(database, ada.email) == set()
-    assert await places(database, ada.id) <= DOCUMENTS
+    assert await places(records, MARKER) == set()
+    assert await places(records, ada.email) == set()
+    assert await places(records, ada.id) <= DOCUMENTS
     assert (
-        await database.fetchval(
+        await records.fetchval(
             "SELECT count(*) FROM document_updates WHERE document_id = ANY ($1)",
             [UUID(own), UUID(shown), UUID(trashed)],
         )
         == 0
     )
     # Its blobs are nobody's, and go at the next sweep once nobody can read them any more.
-    assert await database.fetchval("SELECT bool_and(freed_at IS NOT NULL) FROM blobs")
+    assert await records.fetchval("SELECT bool_and(freed_at IS NOT NULL) FROM blobs")
     blobs = Blobs.at((directory / "blobs").as_uri())
-    for row in await database.fetch("SELECT path FROM blobs"):
+    for row in await records.fetch("SELECT path FROM blobs"):
         await blobs.delete_all(row["path"])
     assert not [path for path in directory.glob("blobs/*/*/*") if path.is_file()]
 

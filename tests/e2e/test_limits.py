@@ -28,7 +28,11 @@ async def limited(postgres: str) -> AsyncIterator[LocalServer]:
     async with fresh_database(postgres) as database:
         with fresh_directory() as directory:
             server = LocalServer(
-                directory, database, RATE_LIMIT_SOCKET="6/minute", RATE_LIMIT_AUTH="3/hour"
+                directory,
+                database,
+                RATE_LIMIT_SOCKET="6/minute",
+                RATE_LIMIT_AUTH="3/hour",
+                RATE_LIMIT_HELLO="4/hour",
             )
             await server.start()
             yield server
@@ -70,6 +74,43 @@ async def test_operations_of_a_user_are_limited_over_all_connections(limited: Lo
             assert isinstance(await raw.call("account.me", {}), frames.Reply)
         await one.send(frames.Update(99, 1, b""))
         assert (await one.take(frames.Error)).body.code == ErrorCode.CHANNEL_CLOSED.value
+
+
+async def refused_hello(server: LocalServer, token: str) -> tuple[str, float | None, int]:
+    """The code, how long to wait, and the close code, of a hello that is refused."""
+    async with RawSocket(server.socket_url, None) as raw:
+        await raw.send(frames.Hello(frames.HelloBody(token)))
+        body = (await raw.take(frames.Error)).body
+        return body.code, body.retry_after, await raw.close_code()
+
+
+async def test_tokens_that_are_refused_too_often_are_told_to_wait(limited: LocalServer) -> None:
+    token = await new_token(limited)
+    async with RawSocket(limited.socket_url, token) as raw:
+        memory = await new_memory(raw)
+    stock = f"{limited.socket_url.removesuffix('/ws')}/yjs/{memory}?token="
+
+    async def refused_stock(token: str) -> tuple[int | None, str | None]:
+        async with connect(stock + token) as socket:
+            await asyncio.wait_for(socket.wait_closed(), 10)
+            return socket.close_code, socket.close_reason
+
+    # Both doors count together.
+    for _ in range(2):
+        assert await refused_hello(limited, "made up") == ("unauthorized", None, 4401)
+        assert await refused_stock("made-up") == (4401, "unauthorized")
+    code, wait, closed = await refused_hello(limited, "made up")
+    assert (code, closed) == ("rate_limited", 4429)
+    assert wait is not None
+    assert 3500 < wait <= 3600
+    assert await refused_stock("made-up") == (4429, "rate_limited")
+    # Nobody is locked out by a neighbour, and the good ones count nothing.
+    for _ in range(6):
+        async with RawSocket(limited.socket_url, token), connect(stock + token) as socket:
+            await asyncio.wait_for(socket.recv(), 10)
+    async with httpx.AsyncClient(base_url=limited.url) as http:
+        metrics = (await http.get("/metrics")).text
+    assert 'memo_rate_limited_total{limit="hello"} 2.0' in metrics
 
 
 async def test_a_running_server_limits_guesses_and_says_so_in_its_metrics(

@@ -6,31 +6,39 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from protocol.categories import CreateCategory, DeleteCategory
-from protocol.client import Client
-from protocol.errors import ErrorCode
-from protocol.feed import GetChanges
-from protocol.memories import CreateMemory, DeleteMemory, GetMemory, UpdateMemory
-from protocol.messages import CreateMessage, ListMessages, MarkRead
-from protocol.offline import MemoryStore, SqliteStore
-from protocol.operations import (
+from protocol.categories import (
     CATEGORIES_CREATE,
     CATEGORIES_DELETE,
     CATEGORIES_LIST,
-    FEED_CHANGES,
+    CreateCategory,
+    DeleteCategory,
+)
+from protocol.client import Client
+from protocol.errors import ErrorCode
+from protocol.feed import FEED_CHANGES, GetChanges
+from protocol.memories import (
     MEMORIES_CREATE,
     MEMORIES_DELETE,
     MEMORIES_GET,
-    MEMORIES_RESTORE,
     MEMORIES_UPDATE,
+    CreateMemory,
+    DeleteMemory,
+    GetMemory,
+    UpdateMemory,
+)
+from protocol.messages import (
     MESSAGES_CREATE,
     MESSAGES_LIST,
     MESSAGES_MARK_READ,
+    CreateMessage,
+    ListMessages,
+    MarkRead,
 )
+from protocol.offline import MemoryStore, SqliteStore
 from protocol.queue import Outcome
 from protocol.records import Empty
 from protocol.signal import Stream
-from protocol.trash import RestoreMemory
+from protocol.trash import MEMORIES_RESTORE, RestoreMemory
 from tests.e2e.rawsocket import PATIENCE
 from tests.serving import LocalServer, register
 

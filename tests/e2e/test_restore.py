@@ -12,15 +12,16 @@ from pycrdt import Map
 
 from protocol.client import Client
 from protocol.errors import ErrorCode, MemoError
-from protocol.feed import GetChanges
-from protocol.memories import CreateMemory, GetMemory, UpdateMemory
-from protocol.offline import MemoryStore
-from protocol.operations import (
-    FEED_CHANGES,
+from protocol.feed import FEED_CHANGES, GetChanges
+from protocol.memories import (
     MEMORIES_CREATE,
     MEMORIES_GET,
     MEMORIES_UPDATE,
+    CreateMemory,
+    GetMemory,
+    UpdateMemory,
 )
+from protocol.offline import MemoryStore
 from protocol.replica import Document
 from protocol.session import Backoff
 from tests.serving import Person, ServerProcess

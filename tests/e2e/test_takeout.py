@@ -20,18 +20,6 @@ from tests.serving import LocalServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bob(server: LocalServer) -> AsyncIterator[Person]:
-    async with Person(server) as person:
-        yield person
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def elsewhere(postgres: str) -> AsyncIterator[LocalServer]:
     """Another server, with a database and a store of files of its own."""

@@ -13,15 +13,16 @@ from websockets.asyncio.client import connect
 from protocol import frames
 from protocol.client import Client
 from protocol.log import Author
-from protocol.memories import CreateMemory
-from protocol.messages import CreateMessage, ListMessages, UpdateMessage
-from protocol.offline import MemoryStore
-from protocol.operations import (
-    MEMORIES_CREATE,
+from protocol.memories import MEMORIES_CREATE, CreateMemory
+from protocol.messages import (
     MESSAGES_CREATE,
     MESSAGES_LIST,
     MESSAGES_UPDATE,
+    CreateMessage,
+    ListMessages,
+    UpdateMessage,
 )
+from protocol.offline import MemoryStore
 from protocol.thread import Thread
 from server.yjs import Message, Sync
 from sync.lib0 import write_bytes

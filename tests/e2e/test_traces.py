@@ -11,8 +11,7 @@ from pycrdt import Doc, Text
 
 from protocol.client import Client
 from protocol.errors import ErrorCode, MemoError
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 from protocol.replica import Document
 from protocol.session import Backoff
 from sync.update import decode_vector, scan

@@ -16,8 +16,7 @@ from websockets.typing import Subprotocol
 
 from protocol.client import Client
 from protocol.frames import SUBPROTOCOL
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 from tests.conftest import fresh_directory
 from tests.redisserver import RedisServer
 from tests.serving import register

@@ -9,8 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from protocol.client import Client
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 from tests.conftest import fresh_directory
 from tests.faults.database import Database, small_disk
 from tests.faults.device import Counts, Device

@@ -11,8 +11,7 @@ import psutil
 import pytest
 
 from protocol.client import Client
-from protocol.memories import CreateMemory
-from protocol.operations import MEMORIES_CREATE
+from protocol.memories import MEMORIES_CREATE, CreateMemory
 from storage.embedded import EmbeddedPostgres, running_url
 from storage.postgres import DatabaseUnavailable
 from tests.faults.patience import until

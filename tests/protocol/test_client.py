@@ -12,12 +12,12 @@ import pytest
 from pycrdt import Doc, Text
 
 from protocol import frames
+from protocol.accounts import ACCOUNT_ME
 from protocol.channel import MAX_FLIGHTS
 from protocol.client import Client, Status
 from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.memories import GetMemory
+from protocol.memories import MEMORIES_GET, GetMemory
 from protocol.offline import MemoryStore, SqliteStore
-from protocol.operations import ACCOUNT_ME, MEMORIES_GET
 from protocol.records import Empty
 from protocol.replica import COMPACT_UPDATES, Document
 from protocol.session import Backoff
@@ -202,6 +202,17 @@ async def test_it_returns_when_the_server_said(server: ScriptedServer) -> None:
         await client.connected()
         goodbye = frames.Goodbye(frames.GoodbyeBody("restart", 10))
         await server.close(CloseCode.GOING_AWAY, goodbye)
+        await said_hello(server, 2)
+        await client.connected()
+
+
+async def test_told_that_it_comes_too_often_it_waits_as_long_as_it_is_told(
+    server: ScriptedServer,
+) -> None:
+    async with device(server, backoff=NEVER) as client:
+        await client.connected()
+        refused = frames.ErrorBody(ErrorCode.RATE_LIMITED.value, "too many", retry_after=0.01)
+        await server.close(CloseCode.RATE_LIMITED, frames.Error(None, refused))
         await said_hello(server, 2)
         await client.connected()
 

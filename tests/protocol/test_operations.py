@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec import inspect as mi
 
-from protocol import events, operations, rest
+import protocol
+from protocol import events, rest
 from protocol.events import EVENTS, Event
-from protocol.operations import OPERATIONS, Operation
+from protocol.operation import Operation
+from protocol.operations import OPERATIONS
 from protocol.records import Body
 from protocol.rest import ENDPOINTS, Endpoint
 from protocol.schema.shapes import Struct, fields, frame_bodies, label, structs
@@ -30,7 +34,9 @@ def declared(module: Any, kind: type) -> set[int]:
 
 
 def test_the_tuples_hold_all_that_is_declared() -> None:
-    assert declared(operations, Operation) == set(map(id, OPERATIONS))
+    domains = [import_module(f"protocol.{each.name}") for each in iter_modules(protocol.__path__)]
+    found = set[int]().union(*(declared(domain, Operation) for domain in domains))
+    assert found == set(map(id, OPERATIONS))
     assert declared(events, Event) == set(map(id, EVENTS))
     assert declared(rest, Endpoint) == set(map(id, ENDPOINTS))
 

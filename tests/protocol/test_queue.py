@@ -10,31 +10,31 @@ import msgspec
 import pytest
 
 from protocol import frames
-from protocol.accounts import UpdateAccount
-from protocol.categories import CreateCategory, ReorderCategories
-from protocol.client import Client
-from protocol.documents import OpenDocument
-from protocol.errors import CloseCode, ErrorCode, MemoError
-from protocol.memories import CreateMemory, DeleteMemory, UpdateMemory
-from protocol.messages import CreateMessage, MarkRead
-from protocol.offline import MemoryStore, OfflineStore, SqliteStore
-from protocol.operations import (
-    ACCOUNT_UPDATE,
+from protocol.accounts import ACCOUNT_UPDATE, UpdateAccount
+from protocol.categories import (
     CATEGORIES_CREATE,
     CATEGORIES_REORDER,
-    DOCUMENTS_OPEN,
+    CreateCategory,
+    ReorderCategories,
+)
+from protocol.client import Client
+from protocol.documents import DOCUMENTS_OPEN, OpenDocument
+from protocol.errors import CloseCode, ErrorCode, MemoError
+from protocol.memories import (
     MEMORIES_CREATE,
     MEMORIES_DELETE,
     MEMORIES_UPDATE,
-    MESSAGES_CREATE,
-    MESSAGES_MARK_READ,
-    SESSIONS_END,
-    Operation,
+    CreateMemory,
+    DeleteMemory,
+    UpdateMemory,
 )
+from protocol.messages import MESSAGES_CREATE, MESSAGES_MARK_READ, CreateMessage, MarkRead
+from protocol.offline import MemoryStore, OfflineStore, SqliteStore
+from protocol.operation import Operation
 from protocol.queue import MAX_QUEUED, Outcome, RequestQueue
 from protocol.records import Body
 from protocol.session import Backoff
-from protocol.sessions import EndSessions
+from protocol.sessions import SESSIONS_END, EndSessions
 from protocol.signal import Stream
 from tests.protocol.scripted import ScriptedServer, client_tasks
 

@@ -16,7 +16,8 @@ from msgspec import inspect as mi
 
 from protocol.errors import CloseCode, ErrorCode
 from protocol.events import EVENTS
-from protocol.operations import OPERATIONS, Operation
+from protocol.operation import Operation
+from protocol.operations import OPERATIONS
 from protocol.rest import ENDPOINTS, JSON, Endpoint
 from protocol.schema.__main__ import generate, main
 from protocol.schema.asyncapi import asyncapi

@@ -6,9 +6,14 @@ import msgspec
 import pytest
 
 from protocol import frames
-from protocol.documents import CloseDocument, OpenDocument, OpenedDocument
+from protocol.documents import (
+    DOCUMENTS_CLOSE,
+    DOCUMENTS_OPEN,
+    CloseDocument,
+    OpenDocument,
+    OpenedDocument,
+)
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import DOCUMENTS_CLOSE, DOCUMENTS_OPEN
 from protocol.session import (
     MAX_REQUESTS,
     Answered,

@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 
 from protocol.accounts import Login, Register, SignedIn
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.auth import Auth, normalize_email
 from server.passwords import Passwords
 from server.tokens import Tokens, generate_key

@@ -12,7 +12,8 @@ from protocol import frames
 from protocol.errors import ErrorCode, MemoError
 from protocol.limits import Limit
 from protocol.log import Author
-from protocol.operations import OPERATIONS, Operation, Permission
+from protocol.operation import Operation, Permission
+from protocol.operations import OPERATIONS
 from server.config import Rate
 from server.dispatch import MAX_BODY_BYTES, Binding, Call, Dispatcher
 from server.limits import Limiter

@@ -298,6 +298,25 @@ def test_an_ipv6_network_is_one_place(host: str | None, named: str) -> None:
 # Operations
 
 
+def test_hellos_that_fail_are_counted_by_where_they_come_from() -> None:
+    refused: list[Limit] = []
+    limiter = Limiter({Limit.HELLO: Rate(2, 60)}, LocalCounters(), refused.append)
+    bad, late = MemoError(ErrorCode.UNAUTHORIZED), MemoError(ErrorCode.TOKEN_EXPIRED)
+    down = MemoError(ErrorCode.UNAVAILABLE)
+    # What is no fault of the caller's is passed on, and does not count.
+    assert [limiter.hello_failed("2001:db8::1", down) for _ in range(5)] == [down] * 5
+    assert limiter.hello_failed("2001:db8::1", bad) is bad
+    assert limiter.hello_failed("2001:db8::2", late) is late
+    answer = limiter.hello_failed("2001:db8::3", late)
+    assert isinstance(answer, RateLimited)
+    assert answer.retry_after == 60
+    assert limiter.hello_failed("2001:db8:0:1::1", bad) is bad
+    assert limiter.hello_failed(None, bad) is bad
+    assert limiter.hello_failed("2001:db8::1", down) is down
+    assert refused == [Limit.HELLO]
+    assert Limiter({}, LocalCounters()).hello_failed("::1", bad) is bad
+
+
 async def test_every_operation_counts_and_some_count_twice() -> None:
     metrics = Metrics()
     settings = Settings.read({"RATE_LIMIT_SOCKET": "3/minute", "RATE_LIMIT_AI": "1/hour"})

@@ -29,7 +29,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from protocol.accounts import User
 from protocol.errors import ErrorCode, MemoError
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.config import ConfigError, Features
 from server.tokens import Principal, Tokens, UnknownKeyError, generate_key, read_key
 from storage.keys import SigningKey

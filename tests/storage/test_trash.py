@@ -172,6 +172,7 @@ async def test_purging_removes_every_row_and_leaves_tombstones_for_all_members(
         (ada.account_id, "memory", purged),
         (bob.account_id, "memory", purged),
         (ada.account_id, "file", file_id),
+        (bob.account_id, "file", file_id),
     }
 
 

@@ -24,7 +24,9 @@ from sync.broker import LocalBroker
 from sync.feed import Notices
 from sync.hub import Hub
 from sync.interfaces import Broker, Subscriber
+from sync.memories import Memories
 from sync.opening import Opening
+from sync.projection import Projector
 from sync.room import HOLD_SECONDS, Room
 from sync.sharing import Sharing
 from sync.subscription import Subscription
@@ -151,6 +153,7 @@ class Watcher:
         self.failures: list[tuple[str, UUID | None, BaseException]] = []
         self.counts: Counter[str] = Counter()
         self.commit_sizes: list[int] = []
+        self.unindexed_memories: list[int] = []
         self.news = News()
 
     def _count(self, what: str, number: int = 1) -> None:
@@ -198,6 +201,13 @@ class Watcher:
 
     def heard(self, what: str) -> None:
         self._count(f"heard {what}")
+
+    def unindexed(self, memories: int) -> None:
+        self.unindexed_memories.append(memories)
+
+    def indexed(self, seconds: float) -> None:
+        assert seconds > 0
+        self._count("indexed")
 
     def repaired(self, seconds: float) -> None:
         self._count("repaired")
@@ -423,3 +433,21 @@ def sharing_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Sharing:
         url="https://memo.example.com",
         normalize=str,
     )
+
+
+def projector_of(node: Node, pool: asyncpg.Pool, notices: Notices) -> Projector:
+    """What writes the rows of documents, when it is told to."""
+    return Projector(
+        node.log,
+        MemoryRows(pool),
+        node.workers,
+        notices,
+        observer=node.watcher,
+        tasks=node.tasks,
+    )
+
+
+def memories_of(node: Node, pool: asyncpg.Pool, notices: Notices, projector: Projector) -> Memories:
+    """The operations on memories."""
+    sharing = sharing_of(node, pool, notices)
+    return Memories(MemoryRows(pool), node.hub, projector, node.workers, notices, privacy=sharing)

@@ -31,11 +31,9 @@ from sync.broker import LocalBroker
 from sync.compaction import Compactor
 from sync.feed import Notices, account_topic
 from sync.history import History
-from sync.memories import Memories
-from sync.projection import Projector
 from sync.versions import DAY, Versions
 from tests.rows import add_member, add_person
-from tests.sync.doubles import Device, Gate, Node, outage, running, sharing_of
+from tests.sync.doubles import Device, Gate, Node, memories_of, outage, projector_of, running
 
 
 class Caller:
@@ -52,9 +50,7 @@ class Stage:
         self.node = node
         self.pool = pool
         rows, notices = MemoryRows(pool), Notices(node.broker)
-        projector = Projector(
-            node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
-        )
+        projector = projector_of(node, pool, notices)
         self.rows = HistoryRows(pool)
         self.versions = Versions(
             node.log,
@@ -64,8 +60,7 @@ class Stage:
             tasks=node.tasks,
             retention_seconds=90 * DAY,
         )
-        sharing = sharing_of(node, pool, notices)
-        self.memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
+        self.memories = memories_of(node, pool, notices, projector)
         self.history = History(
             self.rows,
             self.versions,

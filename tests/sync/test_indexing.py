@@ -59,6 +59,9 @@ async def test_memories_from_before_are_found_and_nobody_is_told_of_it(
         place = "SELECT array_agg(d::text || m::text) FROM documents d JOIN memories m USING (id)"
         before = await pool.fetchval(place)
         assert await indexer.index_queued(rest=0) == 3
+        assert node.watcher.counts["indexed"] == 3
+        seen = node.watcher.unindexed_memories
+        assert (seen[0], seen[-1]) == (3, 0)
         assert await indexer.index_queued(rest=0) == 0
         assert await found(pool, ada, "cafe") == [memories[1]]
         assert await pool.fetchval(place) == before

@@ -13,13 +13,11 @@ from protocol import frames
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.memories import CreateMemory, DeleteMemory, GetMemory, ListMemories, UpdateMemory
-from storage.memories import MemoryRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
 from sync.memories import Memories
-from sync.projection import Projector
 from tests.rows import add_member, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
+from tests.sync.doubles import SECONDS, Device, Gate, Node, memories_of, projector_of, running
 
 
 class Caller:
@@ -52,12 +50,9 @@ class Stage:
 async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
     broker = LocalBroker()
     async with running(pool, broker) as node:
-        rows, notices = MemoryRows(pool), Notices(broker)
-        projector = Projector(
-            node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
-        )
-        sharing = sharing_of(node, pool, notices)
-        memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
+        notices = Notices(broker)
+        projector = projector_of(node, pool, notices)
+        memories = memories_of(node, pool, notices, projector)
         yield Stage(node, memories)
 
 

@@ -30,14 +30,13 @@ from storage.messages import MessageRows
 from sync.broker import LocalBroker
 from sync.feed import Notices, account_topic
 from sync.interfaces import Broker
-from sync.memories import Memories
 from sync.messages import Messages
 from sync.projection import Projector
 from sync.room import Room
 from tests.rows import add_member, add_person
 from tests.storage.test_messages import add_file
 from tests.sync.cluster import Network
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
+from tests.sync.doubles import SECONDS, Device, Gate, Node, memories_of, running
 
 
 class Caller:
@@ -55,12 +54,11 @@ class Stage:
     """A node with the operations bound, and a memory of Ada's, whom the others are members with."""
 
     def __init__(self, node: Node, pool: asyncpg.Pool, projector: Projector) -> None:
-        rows, notices = MemoryRows(pool), Notices(node.broker)
+        notices = Notices(node.broker)
         self.node = node
         self.pool = pool
         self.projector = projector
-        sharing = sharing_of(node, pool, notices)
-        self.memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
+        self.memories = memories_of(node, pool, notices, projector)
         self.messages = Messages(
             MessageRows(pool),
             node.log,

@@ -15,7 +15,7 @@ from protocol.bulk import Action, BulkMemories
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.memories import CreateMemory, DeleteMemory, GetMemory
-from protocol.operations import Permission
+from protocol.operation import Permission
 from protocol.trash import PurgeMemory, RestoreMemory
 from storage.feed import Feed
 from storage.memories import MemoryRows
@@ -24,10 +24,9 @@ from sync.broker import LocalBroker
 from sync.bulk import Bulk
 from sync.feed import Notices, account_topic
 from sync.memories import Memories
-from sync.projection import Projector
 from sync.trash import Trash
 from tests.rows import add_memory, add_person
-from tests.sync.doubles import SECONDS, Device, Gate, Node, running, sharing_of
+from tests.sync.doubles import SECONDS, Device, Gate, Node, memories_of, projector_of, running
 
 DAY = 86400.0
 
@@ -69,9 +68,7 @@ async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
     broker = LocalBroker()
     async with running(pool, broker) as node:
         rows, notices = MemoryRows(pool), Notices(broker)
-        projector = Projector(
-            node.log, rows, node.workers, notices, observer=node.watcher, tasks=node.tasks
-        )
+        projector = projector_of(node, pool, notices)
         trash = Trash(
             TrashRows(pool),
             rows,
@@ -84,8 +81,7 @@ async def staged(pool: asyncpg.Pool) -> AsyncIterator[Stage]:
             retention_seconds=30 * DAY,
             tombstone_seconds=180 * DAY,
         )
-        sharing = sharing_of(node, pool, notices)
-        memories = Memories(rows, node.hub, projector, node.workers, notices, privacy=sharing)
+        memories = memories_of(node, pool, notices, projector)
         yield Stage(node, memories, trash, Bulk(rows, trash, notices))
 
 

@@ -61,6 +61,7 @@ export interface ClientEvents {
 type WaitingCall = Pick<Call<Operation>, "send" | "fail">;
 
 const unauthorized = 4401;
+const rateLimited = 4429;
 const sessionEnded = 4411;
 const maxWaitingCalls = 256;
 /** A connection that lived this long was a success, and the next loss starts with short waits. */
@@ -260,11 +261,15 @@ export class MemoryClient extends Emitter<ClientEvents> {
     this.#onlineSince = undefined;
     this.error = error;
     this.#disconnect();
+    // The token may have been refused all the same.
+    if (code === rateLimited) this.#forced = true;
     if (code === unauthorized && !this.#forced) {
       this.#forced = true;
       this.#begin();
     } else if (code === unauthorized || code === sessionEnded) this.#stop(error);
-    else if (closeCodes[code]?.reconnect ?? true) this.#later(reconnectAfterMs);
+    else if (closeCodes[code]?.reconnect ?? true) {
+      this.#later(reconnectAfterMs ?? (error.retryAfter && error.retryAfter * 1000));
+    }
     else this.#halt(error);
   }
 

@@ -73,9 +73,9 @@ export interface Changes {
 /**
  * Something that the account follows, as it is now: one of `memory`, `category`, `file` and `user`,
  * as `kind` says (`user` with `account`). With `deleted` it is no longer there, or no longer this
- * account's to see: forget it. A memory in the trash is `deleted`; restored, it comes again. In a
- * `brief` answer the fields from `epoch` on stand in the place of `memory`: what they lack is as
- * their defaults say.
+ * account's to see: forget it. A memory in the trash is `deleted`, with the files of others in it;
+ * restored, they come again. In a `brief` answer the fields from `epoch` on stand in the place of
+ * `memory`: what they lack is as their defaults say.
  */
 export interface Change {
   /** `memory`, `category`, `file` or `account`. Pass over what you do not know.. */
@@ -2114,5 +2114,10 @@ export const closeCodes: Record<
     name: "refused_update",
     reconnect: false,
     meaning: "An update was refused; the reason names why.",
+  },
+  4429: {
+    name: "rate_limited",
+    reconnect: true,
+    meaning: "Too many hellos from this address failed; wait.",
   },
 };

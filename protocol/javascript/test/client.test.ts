@@ -172,6 +172,26 @@ test("a refused token is replaced once, by force", async () => {
   assert.deepEqual(forces, [false, true]);
 });
 
+test("told that too many hellos failed, it waits as long and takes a fresh token", async () => {
+  const forces: (boolean | undefined)[] = [];
+  const getToken = async (force?: boolean) => {
+    forces.push(force);
+    return "token";
+  };
+  client = device(server.url, { credentials: { getToken } });
+  server.refuseHello = () => {
+    if (server.peers.length > 1) return undefined;
+    const body = { code: "rate_limited", message: "too many", retryAfter: 0.2 };
+    server.peer.send([19, null, body]);
+    return 4429;
+  };
+  const started = Date.now();
+  client.connect();
+  await online(client);
+  assert.ok(Date.now() - started >= 200);
+  assert.deepEqual(forces, [false, true]);
+});
+
 test("when the forced token is refused too, the session has ended", async () => {
   server.refuseHello = () => 4401;
   const ended = event(client, "session-ended");

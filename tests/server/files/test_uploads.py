@@ -370,7 +370,7 @@ async def test_every_change_of_a_file_is_one_of_the_feed(
     file = await stored(nodes[0], ada, b"x")
     assert await news() == Change(kind="file", id=file.id, file=file)
     renamed = await nodes[0].files.update(file.id, ada.account_id, filename="b")
-    assert await news() == Change(kind="file", id=file.id, file=renamed)
+    assert await news() == Change(kind="file", id=file.id, file=renamed.file)
     await stored(nodes[0], await add_person(pool), b"another's")
     await nodes[0].files.delete(file.id, ada.account_id)
     assert await news() == Change(kind="file", id=file.id, deleted=True)

@@ -7,7 +7,7 @@ import asyncpg
 from argon2 import PasswordHasher
 
 from protocol.accounts import User
-from protocol.operations import Permission
+from protocol.operation import Permission
 from server.auth import Auth
 from server.identity.guard import Guard
 from server.identity.twofactor import TwoFactor
