@@ -192,13 +192,14 @@ class UpdateLog:
     async def reserve(
         self, document_id: UUID, clients: Mapping[int, UUID], used: Sequence[int]
     ) -> bool:
-        shared = False
         with outage.reported():
             for client, account_id in clients.items():
-                shared = await self._pool.fetchval(
+                shared: bool = await self._pool.fetchval(
                     _RESERVE, document_id, client, account_id, used, RESERVED_SECONDS
                 )
-        return shared
+                if not shared:
+                    return False
+        return True
 
     async def head(self, document_id: UUID) -> int:
         with outage.reported():

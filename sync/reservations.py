@@ -47,8 +47,9 @@ class Reservations:
         self._log = log
         self._tasks = tasks
         self._observer = observer
-        self._shown: dict[int, UUID] = {}
-        self._due: dict[int, UUID] = {}  # those of `_shown` that the database does not have
+        self._shown: dict[int, UUID] = {}  # and not in the database
+        self._due: dict[int, UUID] = {}  # those of them that it is to have
+        self._alone: dict[int, UUID] = {}  # and those that it need not: nobody else may write
         self._storing = False
 
     def permits(self, client: int, account_id: UUID | None) -> bool:
@@ -62,34 +63,42 @@ class Reservations:
             known = client in self._shown or client in self._stored
             if not known and not self._claims.owner_known(client):
                 self._shown[client] = self._due[client] = account_id
-        self.store()
+        self._store()
 
-    def store(self) -> None:
-        """Keep what is not kept yet: others may see it now."""
-        if self._due and not self._storing:
-            self._storing = True
-            self._tasks.start(self._store())
+    def seen_by(self, account_id: UUID | None) -> None:
+        """Somebody has come who sees what is shown; None: people of another node."""
+        seen = {client: owner for client, owner in self._alone.items() if owner != account_id}
+        for client in seen:
+            del self._alone[client]
+        self._due |= seen
+        self._store()
 
     def withdraw(self, clients: Iterable[int]) -> None:
         """A device that shows them is gone. What the database has stays reserved."""
         for client in clients:
-            if client in self._due:
-                del self._due[client], self._shown[client]
+            for each in (self._shown, self._due, self._alone):
+                each.pop(client, None)
 
-    async def _store(self) -> None:
-        used = [client for client in self._stored if self._claims.used(client)]
-        due = {each: owner for each, owner in self._due.items() if not self._claims.used(each)}
+    def _store(self) -> None:
+        if self._due and not self._storing:
+            self._storing = True
+            self._tasks.start(self._reserve())
+
+    async def _reserve(self) -> None:
         try:
-            stored = await self._log.reserve(self._document_id, due, used)
+            while due := dict(self._due):
+                used = [client for client in self._stored if self._claims.used(client)]
+                shared = await self._log.reserve(self._document_id, due, used)
+                self._stored.difference_update(used)
+                for client, owner in due.items():
+                    if shared:
+                        self._stored.add(client)
+                        self._shown.pop(client, None)
+                    elif client in self._due:
+                        self._alone[client] = owner
+                    self._due.pop(client, None)
         except MemoError as error:
-            # What is shown next tries again. Until then this node alone knows.
+            # It is tried again with what is shown or seen next. Until then this node alone knows.
             self._observer.failed("reserve", self._document_id, error)
-            return
         finally:
             self._storing = False
-        self._stored.difference_update(used)
-        if stored:
-            self._stored.update(due)
-            for client in due:
-                self._due.pop(client, None)
-                self._shown.pop(client, None)

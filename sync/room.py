@@ -160,7 +160,7 @@ class Room:
         if isinstance(heard, Commit):
             self.tail.heard(heard)
         elif isinstance(heard, Arrival):
-            self._reservations.store()
+            self._reservations.seen_by(None)
             self.presence.arrived()
         else:
             self.presence.heard(heard)
@@ -182,7 +182,7 @@ class Room:
         self.subscriptions.add(subscription)
         if position < self.head:
             subscription.fall_behind()
-        self._reservations.store()
+        self._reservations.seen_by(subscriber.author.account_id)
         self.presence.joined(subscription)
         return subscription
 

@@ -157,3 +157,19 @@ async def test_an_id_that_is_used_stays_and_one_that_is_not_is_free_again_after_
         his = Device(bob, "his", client_id=77)
         await his.open(last.hub, shared)
         assert await his.refusal(his.submit(his.type("b" * 5))) is ErrorCode.CLIENT_ID_TAKEN
+
+
+async def test_many_devices_of_one_who_is_alone_cost_few_questions(
+    pool: asyncpg.Pool, node: Node, memory: UUID, ada: Author
+) -> None:
+    await present(node, memory, ada, 1)
+    asked = node.log.calls["reserve"]
+    devices = [Device(ada, f"device {number}", client_id=number) for number in range(2, 50)]
+    for each in devices:
+        await each.open(node.hub, memory)
+    assert node.log.calls["reserve"] == asked
+    for each in devices:
+        show(each)
+    await node.log.news.until(lambda: node.log.returns["reserve"] > asked)
+    assert node.log.calls["reserve"] <= asked + 2
+    assert await rows(pool) == []
