@@ -170,7 +170,8 @@ class Authorship(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Where a document's log stands, and what it takes to open a room on it."""
+    """Where a document's log stands, and what it takes to open a room on it. `clients` are the
+    accounts by Yjs client id; some of these may be `reserved`, and not written with yet."""
 
     epoch: str
     head: int
@@ -181,3 +182,4 @@ class Standing(msgspec.Struct, frozen=True):
     state: bytes | None
     tail: Sequence[bytes]
     clients: dict[int, UUID | None]
+    reserved: Sequence[int] = ()
