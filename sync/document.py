@@ -242,25 +242,38 @@ def first_client(message: Any) -> int | None:
 
 
 def _with_attachers(doc: Doc[Any], projection: Projection) -> Projection:
-    """The projection, its messages with who wrote which files they have. It spoils the `doc`: that
-    an entry of a map is deleted is how the CRDT library tells whose it is."""
+    """The projection, its messages with who wrote which files they have. It spoils the `doc`."""
+    listing = [str(message.id) for message in projection.messages if message.attachments]
+    if not listing:
+        return projection
+    told = attachers(doc, listing)
+    messages = [
+        msgspec.structs.replace(message, attached_by=told.get(str(message.id)))
+        for message in projection.messages
+    ]
+    return msgspec.structs.replace(projection, messages=messages)
+
+
+def attachers(doc: Doc[Any], keys: Iterable[str]) -> dict[str, int]:
+    """Which Yjs client wrote the files of each of these messages. They are deleted from the `doc`:
+    that is how the CRDT library tells whose an entry of a map is."""
     thread = doc.get("messages", type=Map)
+    told: dict[str, int] = {}
     made: list[bytes] = []
-    messages = list(projection.messages)
     subscription = doc.observe(lambda event: made.append(event.update))
-    for index, message in enumerate(messages):
-        entry = thread[str(message.id)] if message.attachments else None
-        if not isinstance(entry, Map):
+    for key in keys:
+        message = thread[key]
+        if not isinstance(message, Map) or "attachments" not in message:
             continue
         with doc.transaction():
-            del entry["attachments"]
+            del message["attachments"]
         # A list that several wrote, as a Y.Array may be, is no one's word.
         clients = {client for update in made for client in scan(update).deletes}
         made.clear()
         if len(clients) == 1:
-            messages[index] = msgspec.structs.replace(message, attached_by=clients.pop())
+            told[key] = clients.pop()
     doc.unobserve(subscription)
-    return msgspec.structs.replace(projection, messages=messages)
+    return told
 
 
 def _digest(row: Message) -> bytes:

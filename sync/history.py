@@ -198,7 +198,15 @@ class History:
                 updates: Sequence[bytes], client_id: int
             ) -> tuple[bytes | None, Projection]:
                 nonlocal saved
-                made = await self._workers.run(restore, updates, layers, client_id, owners, authors)
+                made = await self._workers.run(
+                    restore,
+                    updates,
+                    layers,
+                    client_id,
+                    account_id=account_id,
+                    owners=owners,
+                    authors=authors,
+                )
                 if made[0] is not None or (request.id and not saved):
                     # Before the restore is committed, and of all that it may undo. One that is
                     # there already is of a try that did not come to its end.

@@ -13,7 +13,7 @@ from protocol.log import NOBODY, Authorship, Projection, Row
 from protocol.versions import Base, Folded, Layers
 from sync.authorship import TooMuch, blame
 from sync.comparison import attributed, compare
-from sync.document import first_client, load, project, rewritten
+from sync.document import attachers, first_client, load, project, rewritten
 from sync.reversion import maps, revert
 
 EXCERPT_CHARACTERS = 140
@@ -108,12 +108,14 @@ def restore(
     updates: Sequence[bytes],
     layers: Layers,
     client_id: int,
+    *,
+    account_id: UUID,
     owners: Mapping[int, UUID | None],
     authors: Mapping[UUID, UUID],
 ) -> tuple[bytes | None, Projection]:
     """The update, written as `client_id`, that makes of the document of `updates` what a version
-    was, and the rows that follow: see `rewritten`. `owners` says whose the Yjs clients are,
-    `authors` who wrote the messages that have a row."""
+    was for `account_id`, and the rows that follow: see `rewritten`. `owners` says whose the Yjs
+    clients are, `authors` who wrote the messages that have a row."""
     was = load(unfold(layers))
     signed: dict[str, UUID | None] = {}
 
@@ -128,7 +130,23 @@ def restore(
                 _sign(thread[key], signed[key])
 
     update, projection = rewritten(updates, write, client_id)
-    messages = [replace(each, user_id=signed.get(str(each.id))) for each in projection.messages]
+    # A list of files that is written anew is the word of whoever restores it, if it was so before:
+    # others may have put anything into a version.
+    kept = maps(was.get("messages", type=Map)).keys()
+    anew = {str(each.id) for each in projection.messages if each.attached_by == client_id}
+    listed = {
+        key: client
+        for key, client in attachers(was, sorted(anew & kept)).items()
+        if owners.get(client) == account_id
+    }
+    messages = [
+        replace(
+            each,
+            user_id=signed.get(str(each.id)),
+            attached_by=listed.get(str(each.id), each.attached_by),
+        )
+        for each in projection.messages
+    ]
     return update, replace(projection, messages=messages)
 
 

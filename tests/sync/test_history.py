@@ -364,10 +364,47 @@ async def test_what_stood_in_a_messages_place_makes_it_no_one_elses(
     assert [each.user_id for each in answer.memory.messages] == [bob.author.account_id] * 4
 
 
-async def test_a_restore_puts_no_file_with_a_message(
+async def test_files_come_back_with_a_message_when_their_owner_restores_it(
     stage: Stage, pool: asyncpg.Pool, ada: Caller
 ) -> None:
-    """Whoever had its owner restore a version could have put the file's id there."""
+    bob = Caller(await add_person(pool))
+    memory, message = await stage.create(ada), uuid4()
+    await add_member(pool, memory, bob.author, "editor")
+    file_id = await add_file(pool, ada.author.account_id)
+    device = Device(ada.author)
+    await device.open(stage.node.hub, memory)
+    device.content()
+    messages = device.doc.get("messages", type=Map)
+
+    async def write(change: Any) -> None:
+        before = device.doc.get_state()
+        change()
+        await device.ack(device.submit(device.doc.get_update(before)))
+
+    async def place() -> tuple[UUID | None, UUID | None]:
+        row = await pool.fetchrow("SELECT memory_id, message_id FROM files")
+        assert row is not None
+        return row[0], row[1]
+
+    said = Map({"body": Text("hello"), "attachments": [str(file_id)]})
+    await write(lambda: messages.__setitem__(str(message), said))
+    version = await stage.save(ada, memory)
+    await write(lambda: messages.__delitem__(str(message)))
+    # Once another member has brought the message back, there is nothing left to restore.
+    for who in (bob, ada):
+        await stage.restore(who, memory, version)
+        assert await place() == (None, None)
+    await device.reach(await stage.node.log.head(memory))
+    device.content()
+    await write(lambda: messages.__delitem__(str(message)))
+    await stage.restore(ada, memory, version)
+    assert await place() == (memory, message)
+
+
+async def test_a_restore_puts_no_file_with_a_message_that_others_listed(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    """Whoever has its owner restore a version may have put the file's id there."""
     bob = Caller(await add_person(pool))
     memory, message = await stage.create(ada), str(uuid4())
     await add_member(pool, memory, bob.author, "editor")
