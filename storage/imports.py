@@ -70,6 +70,7 @@ class ClaimedImport(NamedTuple):
     account_id: UUID
     file_id: UUID
     attempt: int
+    created_at: datetime
 
 
 class PastVersion(NamedTuple):
@@ -160,7 +161,7 @@ class ImportRows:
                 SELECT id FROM imports
                 WHERE status = 'running' AND (claimed_until IS NULL OR claimed_until < now())
                 ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING id, user_id, file_id, attempts
+            RETURNING id, user_id, file_id, attempts, created_at
             """,
             LEASE_SECONDS,
         )
@@ -240,6 +241,19 @@ class ImportRows:
         holder: Holder | None = await self._pool.fetchval(_HOLDER, memory_id, account_id)
         return holder
 
+    async def begun(self, memory_id: UUID, since: datetime) -> bytes | None:
+        """The document of a memory that was made since then, and has not been edited."""
+        payload: bytes | None = await self._pool.fetchval(
+            """
+            SELECT u.payload FROM documents d
+                JOIN document_updates u ON u.document_id = d.id AND u.log_offset = 1
+            WHERE d.id = $1 AND d.head = 1 AND u.written_at >= $2
+            """,
+            memory_id,
+            since,
+        )
+        return payload
+
     async def rewind(self, memory_id: UUID) -> None:
         """Have the memory's rows be made of its document once more, its messages as well."""
         await self._pool.execute(
@@ -304,6 +318,15 @@ class ImportRows:
                     folded.vector,
                 )
         return bool(added)
+
+    async def has_version(self, memory_id: UUID, ids: Sequence[UUID]) -> bool:
+        """Whether the memory has a version of one of these ids."""
+        found = await self._pool.fetchval(
+            "SELECT true FROM document_versions WHERE document_id = $1 AND id = ANY ($2) LIMIT 1",
+            memory_id,
+            list(ids),
+        )
+        return bool(found)
 
 
 def _taken(is_running: bool) -> MemoError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime
 from uuid import UUID
 
 from server.takeout.bringing import Bringing, Places, Tally
@@ -11,14 +12,21 @@ from server.takeout.sources import ArchiveError, Source
 from server.takeout.unpacking import Unpacking
 
 
-async def bring(places: Places, account_id: UUID, source: Source, tally: Tally) -> None:
-    """Bring what is in the source into the account. What cannot be is told in the tally.
+async def bring(
+    places: Places,
+    account_id: UUID,
+    source: Source,
+    tally: Tally,
+    begun_at: datetime | None = None,
+) -> None:
+    """Bring what is in the source into the account. What cannot be is told in the tally. Where that
+    was begun before, and broke off, it goes on with what came since `begun_at`.
 
     Raises:
         ArchiveError: it is neither, or more than may be brought in at once.
         MemoError: `unavailable`, `busy`: try again, what was done is not done twice.
     """
-    bringing = Bringing(places, account_id, source, tally)
+    bringing = Bringing(places, account_id, source, tally, begun_at)
     names, double = await asyncio.to_thread(_names, source)
     folder = None if MANIFEST in names else await surveyed(names)
     if folder is not None and not (folder.notes or folder.absolute):

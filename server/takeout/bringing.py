@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4, uuid5
 
@@ -78,12 +79,20 @@ class BroughtFile(NamedTuple):
 class Bringing:
     """What is brought into one account from one source."""
 
-    def __init__(self, places: Places, account_id: UUID, source: Source, tally: Tally) -> None:
+    def __init__(
+        self,
+        places: Places,
+        account_id: UUID,
+        source: Source,
+        tally: Tally,
+        begun_at: datetime | None = None,
+    ) -> None:
         self.places = places
         self.account_id = account_id
         self.source = source
         self.reader = Reader(source)
         self.tally = tally
+        self._begun_at = begun_at
         self._categories: dict[str, UUID] | None = None
         self._heavy = 0
         self._rested_at = asyncio.get_running_loop().time()
@@ -108,6 +117,13 @@ class Bringing:
                 raise ArchiveError("too much in it takes too long to read") from error
         except asyncpg.DataError as error:
             self.tally.skip(path, f"holds what cannot be stored: {error}")
+
+    async def broken_off(self, memory_id: UUID) -> bytes | None:
+        """The document of a memory that an earlier try of this import made, and perhaps no more of
+        it: whatever follows is to be done again."""
+        if self._begun_at is None:
+            return None
+        return await self.places.rows.begun(memory_id, self._begun_at)
 
     def second(self, given: object) -> UUID:
         """The id that something gets here whose own is taken, or that has none."""

@@ -112,7 +112,8 @@ class Importing:
             await self._fetch(blob, path)
             source = await asyncio.to_thread(ZipSource, path)
             try:
-                await bring(self._places, claimed.account_id, source, tally)
+                begun_at = claimed.created_at if claimed.attempt > 1 else None
+                await bring(self._places, claimed.account_id, source, tally, begun_at)
             finally:
                 source.close()
 

@@ -82,6 +82,11 @@ class Notes:
             self._bringing.tally.memories += 1
         else:
             self._bringing.tally.present += 1
+        is_young = holder is None or await self._bringing.broken_off(memory_id) is not None
+        if is_young and made.created_at is not None:
+            await self._places.rows.date(
+                memory_id, made.created_at, made.updated_at or made.created_at
+            )
         for linked in self._linked(name, made.targets):
             wanted = self._bringing.second(f"note {name} {linked}")
             file = BroughtFile(linked, [wanted], posixpath.basename(linked))
@@ -106,10 +111,6 @@ class Notes:
             is_favorite=made.is_favorite,
             is_archived=made.is_archived,
         )
-        if made.created_at is not None:
-            await self._places.rows.date(
-                memory_id, made.created_at, made.updated_at or made.created_at
-            )
 
     def _linked(self, name: str, targets: Sequence[str]) -> list[str]:
         """The files that a note shows or links to, as far as they are here."""

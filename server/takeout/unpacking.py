@@ -93,14 +93,17 @@ class Unpacking:
         ids: dict[UUID, UUID] | None = None
         if is_new:
             ids = await self._ids(content, given, memory_id)
-            await self._create(folder, about, ids, memory_id)
+            document: bytes | None = await self._create(folder, about, ids, memory_id)
             self._tally.memories += 1
         else:
+            document = await self._bringing.broken_off(memory_id)
             self._tally.present += 1
+        if document is not None:
+            await self._write_rows(memory_id, document, about)
         await self._bring_files(folder, content, ids, memory_id, is_copy=memory_id != given)
         if about.files_left:
             self._tally.skip(f"{folder}files", f"has {about.files_left} files too many")
-        if is_new:
+        if document is not None:
             for number, version in enumerate(about.versions):
                 path = folder + version.path
                 work = self._bring_version(path, memory_id, version, -number)
@@ -123,7 +126,8 @@ class Unpacking:
 
     async def _create(
         self, folder: str, about: About, ids: Mapping[UUID, UUID], memory_id: UUID
-    ) -> None:
+    ) -> bytes:
+        """Make the memory; returns its document."""
         path = f"{folder}document.yjs"
         update = await self._bringing.whole(path, DOCUMENT_BYTES)
         renamed = b"".join(old.bytes + new.bytes for old, new in ids.items() if old != new)
@@ -152,36 +156,40 @@ class Unpacking:
             is_favorite=about.memory.is_favorite,
             is_archived=about.memory.is_archived,
         )
-        if found.payload:
-            await self._write_rows(memory_id, found.payload)
+        return found.payload
+
+    async def _write_rows(self, memory_id: UUID, document: bytes, about: About) -> None:
+        """Write the rows of a new memory's thread, and what no document says."""
         rows = self._places.rows
+        if document:
+            await rows.rewind(memory_id)
+            while not await self._write_some(memory_id, document):
+                pass
         for messages in contents.ids_of(about.own_messages, _SIGNED_AT_ONCE):
             await rows.sign(memory_id, self._account_id, messages)
         created, updated = about.memory.created_at, about.memory.updated_at
         await rows.date(memory_id, reckoned(created), reckoned(updated))
 
-    async def _write_rows(self, memory_id: UUID, payload: bytes) -> None:
-        """Write the rows of a memory's thread, some at a time."""
-        rows, memories = self._places.rows, self._places.memories
-        await rows.rewind(memory_id)
-        while True:
-            known = await memories.known(memory_id)
-            if known.offset > 0:
-                return  # another has come to the end of it meanwhile
-            projection = await self._places.workers.run(projected, payload, known)
-            saved = await memories.save(memory_id, projection, 1)
-            if saved.whole:
-                return
+    async def _write_some(self, memory_id: UUID, document: bytes) -> bool:
+        """Write some of the rows of a thread; whether they are all there."""
+        known = await self._places.memories.known(memory_id)
+        if known.offset > 0:
+            return True  # another has come to the end of it meanwhile
+        projection = await self._places.workers.run(projected, document, known)
+        return (await self._places.memories.save(memory_id, projection, 1)).whole
 
     async def _bring_version(
         self, path: str, memory_id: UUID, version: Version, offset: int
     ) -> None:
+        ids = [version.id, self._bringing.second(version.id)]
+        if await self._places.rows.has_version(memory_id, ids):
+            return
         update = await self._bringing.whole(path, DOCUMENT_BYTES)
         try:
             folded = await self._places.workers.run(inspect_version, update)
         except MalformedUpdate as error:
             raise EntryError(f"has a document that is not safe to store: {error}") from error
-        for version_id in (version.id, self._bringing.second(version.id)):
+        for version_id in ids:
             past = PastVersion(
                 version_id,
                 offset,

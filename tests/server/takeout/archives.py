@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -79,11 +80,13 @@ def forged(
     return path
 
 
-async def bring(places: Places, account: Author, path: Path) -> Tally:
+async def bring(
+    places: Places, account: Author, path: Path, begun_at: datetime | None = None
+) -> Tally:
     source = DirectorySource(path) if path.is_dir() else ZipSource(path)
     try:
         tally = Tally()
-        await bring_in(places, account.account_id, source, tally)
+        await bring_in(places, account.account_id, source, tally, begun_at)
         return tally
     finally:
         source.close()

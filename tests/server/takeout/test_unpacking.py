@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from server.takeout import contents, sources, unpacking
 from server.takeout.arrival import bring as bring_in
 from server.takeout.bringing import MAX_SKIPPED, Places, Tally
 from server.takeout.sources import ArchiveError, ZipSource
-from storage.imports import ClaimedImport
+from storage.imports import ClaimedImport, ImportRows
 from sync import document as documents
 from sync.document import project
 from tests.rows import add_member, add_memory, add_person
@@ -486,7 +487,7 @@ async def test_what_was_left_out_is_told_briefly(
     tally = await bring(places, ada, forged(tmp_path / "archive.zip", entries))
     assert len(tally.skipped) == MAX_SKIPPED
     assert max(len(text) for each in tally.skipped for text in each) <= 200
-    claimed = ClaimedImport(uuid4(), ada.account_id, uuid4(), 1)
+    claimed = ClaimedImport(uuid4(), ada.account_id, uuid4(), 1, datetime.now(UTC))
     short = Tally()
     short.skip("a\0\ud800", "b\0")
     assert short.skipped == [("a\ufffd?", "b\ufffd")]
@@ -590,3 +591,46 @@ async def test_a_version_whose_id_is_taken_gets_another_one(
         tally = await bring(places, person, forged(tmp_path / "archive.zip", entries))
         assert (tally.versions, tally.skipped) == (1, [])
     assert await pool.fetchval("SELECT count(*) FROM document_versions") == 2
+
+
+@pytest.mark.parametrize("step", ["rewind", "sign", "date", "add_version"])
+async def test_what_broke_off_goes_on_where_it_was(
+    places: Places,
+    ada: Author,
+    pool: asyncpg.Pool,
+    tmp_path: Path,
+    step: str,
+) -> None:
+    versions = []
+    for number in range(2):
+        version = {"path": f"history/{number}.yjs", "id": str(uuid4()), "kind": "auto"}
+        versions.append(version | dict.fromkeys(("changedAt", "createdAt"), "2019-01-01T00:00:00Z"))
+    message_id = uuid4()
+    said = {"id": str(message_id), "userId": str(WRITER)}
+    entries = memory(uuid4(), versions=versions, messages=[said], clients={})
+    [told, place] = entries
+    entries[place] = with_thread(uuid4(), message_id, [])
+    for version in versions:
+        entries[told.removesuffix("memory.json") + version["path"]] = body("one")
+    path = forged(tmp_path / "archive.zip", entries)
+    begun_at = datetime.now(UTC) - timedelta(seconds=5)
+
+    async def stop(*_: object) -> None:
+        raise ConnectionResetError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ImportRows, step, stop)
+        with pytest.raises(ConnectionResetError):
+            await bring(places, ada, path)
+    tally = await bring(places, ada, path, begun_at)
+    assert (tally.memories, tally.present, tally.versions) == (0, 1, 2)
+    row = await pool.fetchrow("SELECT m.created_at, g.user_id FROM memories m, messages g")
+    assert row is not None
+    assert (row["created_at"].year, row["user_id"]) == (2020, ada.account_id)
+    again = await bring(places, ada, path, begun_at)
+    assert (again.versions, again.skipped) == (0, [])
+    assert await pool.fetchval("SELECT count(*) FROM document_versions") == 2
+    # What was made before is not touched.
+    await pool.execute("UPDATE documents SET projected_offset = 0")
+    await bring(places, ada, path, datetime.now(UTC) + timedelta(seconds=5))
+    assert await pool.fetchval("SELECT projected_offset FROM documents") == 0
