@@ -2,13 +2,15 @@
 function runs in a worker process."""
 
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 from pycrdt import Map
 
-from protocol.log import Known, Projection
+from protocol.log import Message, Projection
 from protocol.versions import Folded
 from sync.document import EMPTY_UPDATE, load, project
 from sync.revision import EXCERPT_CHARACTERS
@@ -17,16 +19,25 @@ from sync.update import MalformedUpdate, scan
 
 MAX_CLIENTS = 100_000  # that wrote one document: whose each is passes through the event loop
 
-_NO_ROWS = Known(0, b"")
+_AT_ONCE = 1000  # messages
 
 
 class Inspected(NamedTuple):
     """A document that is safe to store: `payload` as it came, empty if there is nothing in it, the
-    Yjs clients that wrote it, and its rows, but for those of its thread."""
+    Yjs clients that wrote it, and its rows. Those of its thread are apart, in parts that an event
+    loop takes in at once: `projections` has them."""
 
     payload: bytes
     clients: list[int]
     projection: Projection
+    thread: list[bytes]
+
+    def projections(self) -> Iterator[Projection]:
+        """The rows, for a memory that has none yet, to be written one after the other."""
+        for number, part in enumerate(self.thread or [msgspec.msgpack.encode([])], 1):
+            messages = msgspec.msgpack.decode(part, type=list[Message])
+            more = number < len(self.thread)
+            yield replace(self.projection, messages=messages, known=0, more=more)
 
 
 def inspect(update: bytes, renamed: bytes = b"", client_id: int = 0) -> Inspected:
@@ -43,13 +54,14 @@ def inspect(update: bytes, renamed: bytes = b"", client_id: int = 0) -> Inspecte
     if renamed:
         update = _rename(update, _pairs(renamed), client_id)
         clients = _check(update)
-    projection = replace(project([update], _NO_ROWS), messages=[], known=None, more=False)
-    return Inspected(b"" if update == EMPTY_UPDATE else update, clients, projection)
-
-
-def projected(update: bytes, known: Known) -> Projection:
-    """The rows of a document, of its thread some that are not `known`: see `project`."""
-    return project([update], known)
+    projection = project([update])
+    messages = projection.messages
+    thread = [
+        msgspec.msgpack.encode(messages[start : start + _AT_ONCE])
+        for start in range(0, len(messages), _AT_ONCE)
+    ]
+    payload = b"" if update == EMPTY_UPDATE else update
+    return Inspected(payload, clients, replace(projection, messages=[]), thread)
 
 
 def inspect_version(update: bytes) -> Folded:

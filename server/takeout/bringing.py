@@ -22,6 +22,7 @@ from sync.worker import WorkerPool
 
 MAX_SKIPPED = 500  # that are named
 MAX_CHARACTERS = 200  # of a name, and of a reason
+MAX_LEFT_OUT = 100_000  # entries: an archive of nothing else takes its time as well
 MAX_HEAVY = 5  # entries that cost a worker its time or its life
 REST_SECONDS = 1.0  # at most, between two things that are brought in: edits go on beside them
 REST_SHARE = 0.5  # of the time that the last one took
@@ -95,6 +96,7 @@ class Bringing:
         self._begun_at = begun_at
         self._categories: dict[str, UUID] | None = None
         self._heavy = 0
+        self._left_out = 0
         self._rested_at = asyncio.get_running_loop().time()
 
     async def attempt(self, path: str, work: Awaitable[None]) -> None:
@@ -107,16 +109,22 @@ class Bringing:
         try:
             await work
         except EntryError as error:
-            self.tally.skip(path, str(error))
+            self._leave_out(path, str(error))
         except MemoError as error:
             if error.code in _PASSING:
                 raise
-            self.tally.skip(path, f"{error.code.value}: {error.message}")
+            self._leave_out(path, f"{error.code.value}: {error.message}")
             self._heavy += error.code in _HEAVY
             if self._heavy > MAX_HEAVY:
                 raise ArchiveError("too much in it takes too long to read") from error
         except asyncpg.DataError as error:
-            self.tally.skip(path, f"holds what cannot be stored: {error}")
+            self._leave_out(path, f"holds what cannot be stored: {error}")
+
+    def _leave_out(self, path: str, reason: str) -> None:
+        self.tally.skip(path, reason)
+        self._left_out += 1
+        if self._left_out > MAX_LEFT_OUT:
+            raise ArchiveError(f"more than {MAX_LEFT_OUT:,} entries cannot be brought in")
 
     async def broken_off(self, memory_id: UUID) -> bytes | None:
         """The document of a memory that an earlier try of this import made, and perhaps no more of

@@ -17,7 +17,7 @@ from server.takeout.contents import FILES_AT_ONCE, About, Digests, File, Version
 from server.takeout.packing import MANIFEST
 from server.takeout.sources import ArchiveError, EntryError
 from storage.imports import PastVersion
-from sync.inspection import inspect, inspect_version, projected
+from sync.inspection import Inspected, inspect, inspect_version
 from sync.update import MalformedUpdate
 
 JSON_BYTES = 32 << 20
@@ -93,17 +93,17 @@ class Unpacking:
         ids: dict[UUID, UUID] | None = None
         if is_new:
             ids = await self._ids(content, given, memory_id)
-            document: bytes | None = await self._create(folder, about, ids, memory_id)
+            found: Inspected | None = await self._create(folder, about, ids, memory_id)
             self._tally.memories += 1
         else:
-            document = await self._bringing.broken_off(memory_id)
+            found = await self._broken_off(memory_id)
             self._tally.present += 1
-        if document is not None:
-            await self._write_rows(memory_id, document, about)
+        if found is not None:
+            await self._write_rows(memory_id, found, about)
         await self._bring_files(folder, content, ids, memory_id, is_copy=memory_id != given)
         if about.files_left:
             self._tally.skip(f"{folder}files", f"has {about.files_left} files too many")
-        if document is not None:
+        if found is not None:
             for number, version in enumerate(about.versions):
                 path = folder + version.path
                 work = self._bring_version(path, memory_id, version, -number)
@@ -126,8 +126,8 @@ class Unpacking:
 
     async def _create(
         self, folder: str, about: About, ids: Mapping[UUID, UUID], memory_id: UUID
-    ) -> bytes:
-        """Make the memory; returns its document."""
+    ) -> Inspected:
+        """Make the memory; returns what is in its document."""
         path = f"{folder}document.yjs"
         update = await self._bringing.whole(path, DOCUMENT_BYTES)
         renamed = b"".join(old.bytes + new.bytes for old, new in ids.items() if old != new)
@@ -156,27 +156,24 @@ class Unpacking:
             is_favorite=about.memory.is_favorite,
             is_archived=about.memory.is_archived,
         )
-        return found.payload
+        return found
 
-    async def _write_rows(self, memory_id: UUID, document: bytes, about: About) -> None:
+    async def _broken_off(self, memory_id: UUID) -> Inspected | None:
+        """What is in the document of a memory that an earlier try was at, perhaps."""
+        document = await self._bringing.broken_off(memory_id)
+        return None if document is None else await self._places.workers.run(inspect, document)
+
+    async def _write_rows(self, memory_id: UUID, found: Inspected, about: About) -> None:
         """Write the rows of a new memory's thread, and what no document says."""
         rows = self._places.rows
-        if document:
+        if found.payload:
             await rows.rewind(memory_id)
-            while not await self._write_some(memory_id, document):
-                pass
+            for projection in found.projections():
+                await self._places.memories.save(memory_id, projection, 1)
         for messages in contents.ids_of(about.own_messages, _SIGNED_AT_ONCE):
             await rows.sign(memory_id, self._account_id, messages)
         created, updated = about.memory.created_at, about.memory.updated_at
         await rows.date(memory_id, reckoned(created), reckoned(updated))
-
-    async def _write_some(self, memory_id: UUID, document: bytes) -> bool:
-        """Write some of the rows of a thread; whether they are all there."""
-        known = await self._places.memories.known(memory_id)
-        if known.offset > 0:
-            return True  # another has come to the end of it meanwhile
-        projection = await self._places.workers.run(projected, document, known)
-        return (await self._places.memories.save(memory_id, projection, 1)).whole
 
     async def _bring_version(
         self, path: str, memory_id: UUID, version: Version, offset: int

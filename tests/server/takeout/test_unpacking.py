@@ -17,12 +17,12 @@ from pycrdt import Array, Doc, Map, Text
 
 from protocol.categories import MAX_CATEGORIES
 from protocol.log import NOBODY, Author
-from server.takeout import contents, sources, unpacking
+from server.takeout import bringing, contents, sources, unpacking
 from server.takeout.arrival import bring as bring_in
 from server.takeout.bringing import MAX_SKIPPED, Places, Tally
 from server.takeout.sources import ArchiveError, ZipSource
 from storage.imports import ClaimedImport, ImportRows
-from sync import document as documents
+from sync import inspection
 from sync.document import project
 from tests.rows import add_member, add_memory, add_person
 from tests.server.takeout.archives import WRITER, about, body, bring, forged, manifest, memory
@@ -459,7 +459,7 @@ async def test_an_archive_attributes_nothing_to_a_member_through_the_server(
 async def test_long_threads_are_brought_in_parts(
     places: Places, ada: Author, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "MAX_CHANGED", 3)
+    monkeypatch.setattr(inspection, "_AT_ONCE", 3)
     memory_id, ids = uuid4(), [uuid4() for _ in range(8)]
     doc: Doc[Any] = Doc(client_id=5)
     for message_id in ids:
@@ -634,3 +634,13 @@ async def test_what_broke_off_goes_on_where_it_was(
     await pool.execute("UPDATE documents SET projected_offset = 0")
     await bring(places, ada, path, datetime.now(UTC) + timedelta(seconds=5))
     assert await pool.fetchval("SELECT projected_offset FROM documents") == 0
+
+
+async def test_an_archive_of_nothing_that_can_be_brought_ends(
+    places: Places, ada: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bringing, "MAX_LEFT_OUT", 9)
+    told = [{"path": f"{n}", "id": str(uuid4()), "originalFilename": "x"} for n in range(10)]
+    path = forged(tmp_path / "archive.zip", {"files.json": json.dumps(told).encode()})
+    with pytest.raises(ArchiveError, match="more than 9 entries cannot be brought in"):
+        await bring(places, ada, path)
