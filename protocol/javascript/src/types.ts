@@ -1183,8 +1183,8 @@ export interface ImportList {
 
 /**
  * What came of an archive so far. `present` are the memories that were there already, which are
- * left as they are. `error` says why one `failed`; of what was `skipped`, the first thousand are
- * here.
+ * left as they are; `files` and `versions` are those that came. `error` says why one `failed`: what
+ * was brought before stays. Of what was `skipped`, the first five hundred are here.
  */
 export interface Import {
   id: string;
@@ -1202,7 +1202,7 @@ export interface Import {
   finishedAt: string | null;
 }
 
-/** Something of the archive that was left out, and why. */
+/** Something of the archive that was left out, and why; both are cut to 200 characters. */
 export interface Skipped {
   path: string;
   reason: string;
