@@ -274,3 +274,13 @@ async def test_a_memory_in_the_trash_comes_back_as_a_copy_that_outlives_it(ada: 
     assert copy["id"] != own
     [file] = (await ada.call("files.list", memoryId=copy["id"]))["files"]
     assert (await ada.http.get(f"/api/files/{file['id']}")).content == b"the only one"
+    [message] = (await ada.call("messages.list", memoryId=copy["id"]))["messages"]
+    assert (message["id"], message["userId"]) == (said["message"]["id"], ada.id)
+    assert message["attachments"] == [file["id"]]
+    assert file["messageId"] == message["id"]
+    updated = await ada.call("memories.update", id=copy["id"], title="Trip again")
+    assert updated["memory"]["title"] == "Trip again"
+    edited = await ada.call("messages.update", memoryId=copy["id"], id=message["id"], content="!")
+    assert edited["message"]["attachments"] == [file["id"]]
+    [kept] = (await ada.call("files.list", memoryId=copy["id"]))["files"]
+    assert (kept["id"], kept["messageId"]) == (file["id"], message["id"])
