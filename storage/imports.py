@@ -233,6 +233,18 @@ class ImportRows:
             claimed.attempt,
         )
 
+    async def release(self, claimed: ClaimedImport) -> None:
+        """It was begun and let go: another node may go on with it at once, as if it were the
+        first."""
+        await self._pool.execute(
+            """
+            UPDATE imports SET attempts = attempts - 1, claimed_until = NULL
+            WHERE id = $1 AND attempts = $2 AND status = 'running'
+            """,
+            claimed.id,
+            claimed.attempt,
+        )
+
     # What an archive brings
 
     async def holder(self, memory_id: UUID, account_id: UUID) -> Holder | None:

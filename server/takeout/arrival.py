@@ -20,7 +20,7 @@ async def bring(
     begun_at: datetime | None = None,
 ) -> None:
     """Bring what is in the source into the account. What cannot be is told in the tally. Where that
-    was begun before, and broke off, it goes on with what came since `begun_at`.
+    was begun at `begun_at`, and broke off, it goes on with what came since.
 
     Raises:
         ArchiveError: it is neither, or more than may be brought in at once.

@@ -24,6 +24,7 @@ from storage.imports import MAX_ATTEMPTS, ClaimedImport
 from sync.feed import Notices
 
 PROGRESS_SECONDS = 5.0
+RELEASE_SECONDS = 2.0  # for the word that another node may go on
 AT_ONCE = 3  # imports of a node: one that takes long does not hold up everybody's
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class Importing:
         await self._rows.give_up(
             claimed,
             f"it was begun {MAX_ATTEMPTS} times and never came to an end; something in it may take"
-            " too long, or the server was stopped each time: import it in parts",
+            " too long, or the server failed each time: import it in parts",
         )
         return "failed"
 
@@ -88,6 +89,12 @@ class Importing:
             problem = str(error)
         except _LostError:
             return "postponed"
+        except asyncio.CancelledError:
+            # The server is stopped, which is no fault of the archive.
+            with suppress(Exception):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._rows.release(claimed)
+            raise
         except Exception as error:
             if not await self._rows.held(claimed):
                 return "postponed"  # the account went meanwhile, and all that was its
@@ -112,8 +119,7 @@ class Importing:
             await self._fetch(blob, path)
             source = await asyncio.to_thread(ZipSource, path)
             try:
-                begun_at = claimed.created_at if claimed.attempt > 1 else None
-                await bring(self._places, claimed.account_id, source, tally, begun_at)
+                await bring(self._places, claimed.account_id, source, tally, claimed.created_at)
             finally:
                 source.close()
 

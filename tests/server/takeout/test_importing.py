@@ -138,6 +138,19 @@ async def test_one_that_never_comes_to_its_end_fails(
     assert await node.importing.carry_out_next()
 
 
+async def test_one_that_is_stopped_goes_on_at_once(node: Node, ada: Author, tmp_path: Path) -> None:
+    await begun(node, ada, notes(tmp_path))
+    for _ in range(MAX_ATTEMPTS + 1):  # servers are restarted more often than they fail
+        running = asyncio.create_task(node.importing.jobs.run())
+        async with asyncio.timeout(20):
+            await node.slow.waiting.acquire()
+            running.cancel()
+            await asyncio.wait([running])
+    node.slow.gate.set()
+    assert await node.importing.carry_out_next()
+    assert (await only(node, ada)).status == "done"
+
+
 async def test_the_end_of_the_account_ends_its_import(
     node: Node, ada: Author, tmp_path: Path
 ) -> None:
