@@ -141,7 +141,7 @@ async def test_one_that_never_comes_to_its_end_fails(
 async def test_one_that_is_stopped_goes_on_at_once(node: Node, ada: Author, tmp_path: Path) -> None:
     await begun(node, ada, notes(tmp_path))
     for _ in range(MAX_ATTEMPTS + 1):  # servers are restarted more often than they fail
-        running = asyncio.create_task(node.importing.jobs.run())
+        running = asyncio.create_task(node.importing.carry_out_next())
         async with asyncio.timeout(20):
             await node.slow.waiting.acquire()
             running.cancel()
