@@ -79,7 +79,8 @@ class MemoryReader(Protocol):
 
 class History:
     """Binds the operations `history.*`. What it restores is written under a Yjs client id of its
-    own, drawn anew at each start."""
+    own, drawn anew at each start. What only reads is done by `readers`, so that no write waits
+    behind it."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class History:
         projector: Projector,
         *,
         workers: WorkerPool,
+        readers: WorkerPool,
         notices: Notices,
     ) -> None:
         self._store = store
@@ -98,6 +100,7 @@ class History:
         self._hub = hub
         self._projector = projector
         self._workers = workers
+        self._readers = readers
         self._notices = notices
         self._client_id = secrets.randbits(32)
 
@@ -121,12 +124,18 @@ class History:
         layers = await self._store.layers(memory_id, request.version_id)
         owners = await self._store.owners(memory_id)
         if request.compare_to is None:
-            content = await self._workers.run(view, layers)
+            content = await self._readers.run_for(caller.author.account_id, view, layers)
             return VersionContent(version=version, memory=_past(content, owners))
         name, is_newer, other = await self._other(version, memory_id, request.compare_to)
         kept, rows = await self._store.authorship(memory_id)
-        seen = await self._workers.run(
-            view_beside, layers, other, is_newer=is_newer, kept=kept, rows=rows
+        seen = await self._readers.run_for(
+            caller.author.account_id,
+            view_beside,
+            layers,
+            other,
+            is_newer=is_newer,
+            kept=kept,
+            rows=rows,
         )
         older, newer = (str(version.id), name) if is_newer else (name, str(version.id))
         return VersionContent(
@@ -193,7 +202,9 @@ class History:
             owners = await self._store.owners(memory_id)
 
             async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-                made = await self._workers.run(restore, updates, layers, self._client_id, owners)
+                made = await self._workers.run_for(
+                    account_id, restore, updates, layers, self._client_id, owners
+                )
                 if made[0] is not None or (request.id and kept is None):
                     # Before the restore is committed, and of all that it may undo. One that is
                     # there already is of a try that did not come to its end.
@@ -222,7 +233,9 @@ class History:
         # Read behind the content, so that they know who wrote all of it.
         kept, rows = await self._store.authorship(memory_id)
         try:
-            written = await self._workers.run(blame, content.payloads, kept, rows)
+            written = await self._readers.run_for(
+                caller.author.account_id, blame, content.payloads, kept, rows
+            )
         except TooMuch as error:
             raise MemoError(
                 ErrorCode.TOO_LARGE,

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from msgspec import UNSET, UnsetType
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import WRITERS, Entry, Projection
+from protocol.log import WRITERS, Author, Entry, Projection
 from protocol.memories import (
     Content,
     CreateMemory,
@@ -90,7 +90,7 @@ class Memories:
             tags=request.tags,
             **_content(request.content),
         )
-        payload, projection = await self._edit([], change)
+        payload, projection = await self._edit(caller.author, [], change)
         claims = ((self._client_id, None),) if payload else ()
         memory = await self._store.create(
             Entry(request.id or uuid4(), caller.author, payload or b"", claims, projection),
@@ -137,7 +137,7 @@ class Memories:
                 raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
 
             async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-                return await self._edit(updates, change)
+                return await self._edit(caller.author, updates, change)
 
             if not await self._hub.write(request.id, caller.author, make):
                 await self._projector.project(request.id)
@@ -157,11 +157,13 @@ class Memories:
         return DeletedMemory(id=request.id, deleted_at=deleted_at)
 
     async def _edit(
-        self, updates: Sequence[bytes], change: Edit
+        self, author: Author, updates: Sequence[bytes], change: Edit
     ) -> tuple[bytes | None, Projection]:
         try:
             check_values(change.metadata, change.data)
-            return await self._workers.run(edit, updates, change, self._client_id, ())
+            return await self._workers.run_for(
+                author.account_id, edit, updates, change, self._client_id, ()
+            )
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over
         except (ValueError, TypeError, OverflowError) as error:

@@ -676,7 +676,10 @@ export interface RestoreVersion {
   id?: string | null;
 }
 
-/** Of a body of up to 1,000,000 characters in 20,000 parts. */
+/**
+ * Of a body of up to 1,000,000 characters in 50,000 parts, in a document of up to 250,000
+ * insertions, formats and deletions.
+ */
 export interface GetBlame {
   memoryId: string;
 }
