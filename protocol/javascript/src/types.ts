@@ -107,7 +107,10 @@ export interface Change {
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
  * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
  * while the memory is in the trash. `unreadCount` are the messages of others that were received
- * behind `lastReadAt`, counted up to 100, which stands for any number above.
+ * behind `lastReadAt`, counted up to 100, which stands for any number above. `isCut`: lists and
+ * search shorten what takes more than 64 KiB as JSON, so that a page of them fits a message. Then
+ * `content` has the first 1,000 characters of `text` alone, and `metadata` is empty; all of it is
+ * in the document, the feed and the answer of `memories.get`.
  */
 export interface Memory {
   id: string;
@@ -134,6 +137,8 @@ export interface Memory {
   unreadCount?: number;
   /** RFC 3339, in UTC. */
   deletedAt?: string | null;
+  /** Default: `false`. */
+  isCut?: boolean;
 }
 
 /**
@@ -1558,7 +1563,7 @@ export interface Operations {
   "memories.create": { request: CreateMemory; response: OneMemory };
   /** One memory. */
   "memories.get": { request: GetMemory; response: OneMemory };
-  /** The account's memories, filtered, sorted and paged. */
+  /** The account's memories, filtered, sorted and paged. Large ones come cut: see `isCut`. */
   "memories.list": { request: ListMemories; response: MemoryPage };
   /** Change a memory; what its document holds is changed as an edit that merges with others. */
   "memories.update": { request: UpdateMemory; response: OneMemory };
