@@ -1640,9 +1640,15 @@ export interface Operations {
   "sharing.accept": { request: AcceptInvitation; response: OneMemory };
   /** Decline an invitation that was sent to the account's e-mail address. */
   "sharing.decline": { request: DeclineInvitation; response: Empty };
-  /** Give a member another role, at once on all open sockets. Only the owner may. */
+  /**
+   * Give a member another role, at once on all open sockets. A link of before gives no more than a
+   * role that was lowered. Only the owner may.
+   */
   "sharing.setRole": { request: SetMemberRole; response: OneMember };
-  /** End a membership, at once on all open sockets. Only the owner may. */
+  /**
+   * End a membership, at once on all open sockets. Invitations and links of before let the account
+   * in no more, new ones do. Only the owner may.
+   */
   "sharing.remove": { request: RemoveMember; response: Empty };
   /** End the account's own membership. */
   "sharing.leave": { request: LeaveMemory; response: Empty };
@@ -1742,7 +1748,7 @@ export interface Events {
    * it; one whose edits were refused opens the document again.
    */
   "sharing.changed": SharingChanged;
-  /** The account was invited to a memory; ask `sharing.invitations`. */
+  /** The account was invited to a memory, or to another role in it; ask `sharing.invitations`. */
   "sharing.invited": Invited;
   /**
    * The members of a memory of the account, or its invitations, have changed; ask
