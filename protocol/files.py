@@ -41,7 +41,8 @@ class OneFile(Body, frozen=True):
 
 class UploadForm(Body, frozen=True):
     """The fields of the form beside `file`; put them before it. `id` may be made by the client, so
-    that a retry is harmless. `messageId` is a message of the memory `memoryId`."""
+    that a retry is harmless. `messageId` is a message of the memory `memoryId`, there or about to
+    be written; without `memoryId` it says nothing. The file goes when that message does."""
 
     id: UUID | None = None
     memory_id: UUID | None = None
@@ -70,7 +71,8 @@ class GetFile(Body, frozen=True):
 
 class UpdateFile(Body, frozen=True):
     """Fields left out stay as they are. `memoryId` puts the file in a memory that the account may
-    write, or with `null` in none."""
+    write, or with `null` in none. A message that it was with may list it still, and does not have
+    it back by that: `messages.update` with the file among its `attachments` puts it back."""
 
     id: UUID
     filename: Filename | UnsetType = UNSET

@@ -205,9 +205,11 @@ class RestoreVersion(Body, frozen=True):
     """Title, description, `content`, metadata, tags and the body become what they were, each by the
     smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
     that were deleted come back and changed ones say what they said; those written since stay, and
-    so does what readers did to them. Before that, a version of the present is saved (`restore`):
-    restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
-    becomes the id of the version that is saved."""
+    so does what readers did to them. Files come back with a message of the caller's; of another
+    member's it lists them, and they are shown once that one attaches them anew (`messages.update`).
+    First of all, a version of the present is saved (`restore`): restoring that one undoes it. `id`
+    may be made by the client, so that a retry is harmless: it becomes the id of the version that is
+    saved."""
 
     memory_id: UUID
     version_id: UUID

@@ -23,7 +23,7 @@ class StartedImport(Body, frozen=True):
 
 
 class Skipped(Body, frozen=True):
-    """Something of the archive that was left out, and why."""
+    """Something of the archive that was left out, and why; both are cut to 200 characters."""
 
     path: str
     reason: str
@@ -31,8 +31,8 @@ class Skipped(Body, frozen=True):
 
 class Import(Body, frozen=True):
     """What came of an archive so far. `present` are the memories that were there already, which
-    are left as they are. `error` says why one `failed`; of what was `skipped`, the first thousand
-    are here."""
+    are left as they are; `files` and `versions` are those that came. `error` says why one `failed`:
+    what was brought before stays. Of what was `skipped`, the first five hundred are here."""
 
     id: UUID
     file_id: UUID

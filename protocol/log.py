@@ -47,22 +47,25 @@ class Author(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message of a memory's thread, as the document holds it. `user_id` is what the document
-    claims; `client` is the Yjs client that began its text, which is some account's. `digest` tells
-    whether a row has all this already."""
+    """A message of a memory's thread, as the document holds it. `client` is the Yjs client that
+    began its text, which is some account's; where it is the server's, which has restored it,
+    `user_id` is who wrote it, if that is told. What the document says of it is nobody's word;
+    `attached_by` the one that wrote which files it has, unless several did or it is not told.
+    `digest` tells whether a row has all this already."""
 
     id: UUID
     content: str
     message_type: str
-    user_id: UUID | None
     parent_message_id: UUID | None
     metadata: dict[str, Any] | None
     attachments: list[UUID] | None
     is_ai_generated: bool
     status: str
     created_at: datetime | None
+    user_id: UUID | None = None
     client: int | None = None
     digest: bytes = bytes(8)
+    attached_by: int | None = None
 
 
 class ThreadRow(msgspec.Struct, frozen=True):
@@ -167,7 +170,8 @@ class Authorship(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Where a document's log stands, and what it takes to open a room on it."""
+    """Where a document's log stands, and what it takes to open a room on it. `clients` are the
+    accounts by Yjs client id; some of these may be `reserved`, and not written with yet."""
 
     epoch: str
     head: int
@@ -178,3 +182,4 @@ class Standing(msgspec.Struct, frozen=True):
     state: bytes | None
     tail: Sequence[bytes]
     clients: dict[int, UUID | None]
+    reserved: Sequence[int] = ()

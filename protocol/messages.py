@@ -60,8 +60,9 @@ class MessagePage(Body, frozen=True):
 
 
 class CreateMessage(Body, frozen=True):
-    """`id` may be made by the client, so that a retry is harmless. `attachments` are files of the
-    caller's; with the message they are shown to all members of the memory."""
+    """`id` may be made by the client, so that a retry is harmless; it counts within the memory.
+    `attachments` are files of the caller's; with the message they are shown to all members of the
+    memory."""
 
     memory_id: UUID
     content: MessageText

@@ -9,8 +9,9 @@ import asyncpg
 
 from protocol.errors import ErrorCode, MemoError, id_taken
 from protocol.exports import ExportStatus
+from protocol.files import File
 from storage.blobs import PART_BYTES, Blob
-from storage.files import queue_up
+from storage.files import FILE_COLUMNS, queue_up, read_file
 
 KEEP_SECONDS = 7 * 86400.0
 PAUSE_SECONDS = 600.0  # between two archives of one account
@@ -241,3 +242,18 @@ class ExportRows:
             account_id,
         )
         return [row[0] for row in rows]
+
+    async def loose_files(self, account_id: UUID) -> Sequence[File]:
+        """The account's files that are in none of these memories: in no memory at all, or in one
+        that it may read no more. What is in its own trash goes with the trash."""
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {FILE_COLUMNS} FROM files f LEFT JOIN memories m ON m.id = f.memory_id
+            WHERE f.user_id = $1 AND m.user_id IS DISTINCT FROM $1 AND NOT EXISTS (
+                SELECT FROM memberships s JOIN documents d ON d.id = s.memory_id
+                WHERE s.memory_id = f.memory_id AND s.user_id = $1 AND d.deleted_at IS NULL)
+            ORDER BY f.created_at, f.id
+            """,
+            account_id,
+        )
+        return [read_file(row) for row in rows]

@@ -240,7 +240,8 @@ class FileRows:
         filename: str | UnsetType = UNSET,
         memory_id: UUID | None | UnsetType = UNSET,
     ) -> Updated:
-        """Rename a file, or put it elsewhere; in another memory it belongs to no message.
+        """Rename a file, or put it elsewhere; in another memory it belongs to no message, and the
+        message that it is taken from does not have it back by still listing it.
 
         Raises:
             MemoError: `not_found`; `forbidden`: it is somebody else's, or the memory is one the
@@ -249,7 +250,7 @@ class FileRows:
         async with self._pool.acquire() as connection, connection.transaction():
             await queue_up(connection, account_id)
             place = await self._place(connection, file_id, account_id)
-            await _hold(connection, place, memory_id or None)
+            await hold(connection, place, memory_id or None)
             if memory_id:
                 await check_writable(connection, memory_id, account_id)
             row = await connection.fetchrow(
@@ -258,6 +259,10 @@ class FileRows:
                     memory_id = CASE WHEN $4 THEN $5 ELSE f.memory_id END,
                     message_id = CASE WHEN $4 AND $5 IS DISTINCT FROM f.memory_id THEN NULL
                         ELSE f.message_id END,
+                    withdrawn_from = CASE
+                        WHEN $4 AND $5 IS DISTINCT FROM f.memory_id AND f.message_id IS NOT NULL
+                        THEN array_remove(f.withdrawn_from, f.message_id) || f.message_id
+                        ELSE f.withdrawn_from END,
                     changed_xid = pg_current_xact_id()
                 WHERE f.id = $1 AND f.user_id = $2 RETURNING {FILE_COLUMNS}
                 """,
@@ -284,7 +289,7 @@ class FileRows:
             told: Told = {None: [account_id]}
             if await connection.fetchval("SELECT true FROM files WHERE id = $1", file_id):
                 place = await self._place(connection, file_id, account_id)
-                await _hold(connection, place)
+                await hold(connection, place)
                 told = await told_of(connection, account_id, place)
                 # A trigger leaves the tombstones, as also when a file goes with its memory.
                 await connection.execute("DELETE FROM files WHERE id = $1", file_id)
@@ -403,7 +408,7 @@ class FileRows:
         return place
 
 
-async def _hold(connection: Connection, *memories: UUID | None) -> None:
+async def hold(connection: Connection, *memories: UUID | None) -> None:
     """Have nobody join or leave the memories until the end of the transaction, so that it is known
     whose devices are to forget a file. Whoever else changes several files holds them too."""
     await connection.execute(

@@ -191,6 +191,15 @@ class HistoryRows:
         )
         return {row[0]: row[1] for row in rows}
 
+    async def authors(self, memory_id: UUID) -> dict[UUID, UUID]:
+        """Who wrote each message of the memory's thread, also of those that were deleted, where
+        that is known."""
+        rows = await self._pool.fetch(
+            "SELECT id, user_id FROM messages WHERE memory_id = $1 AND user_id IS NOT NULL",
+            memory_id,
+        )
+        return {row[0]: row[1] for row in rows}
+
     async def authorship(self, memory_id: UUID) -> tuple[list[Authorship], list[Row]]:
         """Who wrote which clocks of what is trimmed, and the rows of the log that are not, as many
         of the oldest as `MAX_LOG_BYTES` allow."""

@@ -1,7 +1,7 @@
 """Imports as rows, and what an archive brings that no operation makes: when things were written,
 and past versions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from protocol.versions import Folded, MadeKind
 from storage.files import queue_up
 
 MAX_KEPT = 10  # of one account
+MAX_ATTEMPTS = 3
 LEASE_SECONDS = 60.0
 
 _COLUMNS = "id, file_id, status, tally, error, created_at, finished_at"
@@ -37,6 +38,12 @@ WITH dated AS (
 )
 UPDATE search_texts t SET created_at = d.created_at FROM dated d WHERE t.memory_id = d.id
 """
+# Files whose id is some account's, now or on its way, or was the account's.
+_TAKEN = """
+SELECT id FROM files WHERE id = ANY ($2)
+UNION SELECT id FROM uploads WHERE id = ANY ($2) AND user_id <> $1
+UNION SELECT record_id FROM tombstones WHERE user_id = $1 AND kind = 'file' AND record_id = ANY ($2)
+"""
 _SIGN = """
 UPDATE messages SET user_id = $2
 WHERE memory_id = $1 AND id = ANY ($3) AND user_id IS NULL
@@ -56,12 +63,14 @@ class ImportRow(NamedTuple):
 
 
 class ClaimedImport(NamedTuple):
-    """An archive to be brought back now. `attempt` names the caller's hold on it."""
+    """An archive to be brought back now. `attempt` names the caller's hold on it; past
+    `MAX_ATTEMPTS` nobody who held it came to an end, not even to say so: it is given up."""
 
     id: UUID
     account_id: UUID
     file_id: UUID
     attempt: int
+    created_at: datetime
 
 
 class PastVersion(NamedTuple):
@@ -152,7 +161,7 @@ class ImportRows:
                 SELECT id FROM imports
                 WHERE status = 'running' AND (claimed_until IS NULL OR claimed_until < now())
                 ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING id, user_id, file_id, attempts
+            RETURNING id, user_id, file_id, attempts, created_at
             """,
             LEASE_SECONDS,
         )
@@ -188,6 +197,31 @@ class ImportRows:
             error,
         )
 
+    async def give_up(self, claimed: ClaimedImport, error: str) -> None:
+        """It failed, with what was told of it last."""
+        await self._pool.execute(
+            """
+            UPDATE imports SET status = 'failed', error = $3, finished_at = now(),
+                claimed_until = NULL
+            WHERE id = $1 AND attempts = $2 AND status = 'running'
+            """,
+            claimed.id,
+            claimed.attempt,
+            error,
+        )
+
+    async def held(self, claimed: ClaimedImport) -> bool:
+        """Whether it is still the caller's to carry out: not once its account is gone."""
+        return bool(
+            await self._pool.fetchval(
+                """
+                SELECT true FROM imports WHERE id = $1 AND attempts = $2 AND status = 'running'
+                """,
+                claimed.id,
+                claimed.attempt,
+            )
+        )
+
     async def postpone(self, claimed: ClaimedImport) -> None:
         """It could not be carried out now: it waits for the next try."""
         await self._pool.execute(
@@ -207,26 +241,46 @@ class ImportRows:
         holder: Holder | None = await self._pool.fetchval(_HOLDER, memory_id, account_id)
         return holder
 
+    async def begun(self, memory_id: UUID, since: datetime) -> bytes | None:
+        """The document of a memory that was made since then, and has not been edited."""
+        payload: bytes | None = await self._pool.fetchval(
+            """
+            SELECT u.payload FROM documents d
+                JOIN document_updates u ON u.document_id = d.id AND u.log_offset = 1
+            WHERE d.id = $1 AND d.head = 1 AND u.written_at >= $2
+            """,
+            memory_id,
+            since,
+        )
+        return payload
+
     async def rewind(self, memory_id: UUID) -> None:
         """Have the memory's rows be made of its document once more, its messages as well."""
         await self._pool.execute(
             "UPDATE documents SET projected_offset = 0 WHERE id = $1", memory_id
         )
 
-    async def settle(
-        self,
-        memory_id: UUID,
-        account_id: UUID,
-        *,
-        created_at: datetime,
-        updated_at: datetime,
-        messages: Sequence[UUID],
-    ) -> None:
-        """Give a new memory its own times, none of them in the future, and the account those of
-        its messages that it wrote."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_DATE, memory_id, created_at, updated_at)
-            await connection.execute(_SIGN, memory_id, account_id, list(messages))
+    async def date(self, memory_id: UUID, created_at: datetime, updated_at: datetime) -> None:
+        """Give a new memory its own times, none of them in the future."""
+        await self._pool.execute(_DATE, memory_id, created_at, updated_at)
+
+    async def sign(self, memory_id: UUID, account_id: UUID, messages: Sequence[UUID]) -> None:
+        """Give the account those of a new memory's messages that it wrote."""
+        await self._pool.execute(_SIGN, memory_id, account_id, list(messages))
+
+    async def taken(self, account_id: UUID, file_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the ids that the account can give no new file."""
+        rows = await self._pool.fetch(_TAKEN, account_id, list(file_ids))
+        return {row[0] for row in rows}
+
+    async def files(self, account_id: UUID, file_ids: Sequence[UUID]) -> Mapping[UUID, UUID | None]:
+        """The account's own files with these ids, each with the memory that it is in."""
+        rows = await self._pool.fetch(
+            "SELECT id, memory_id FROM files WHERE user_id = $1 AND id = ANY ($2)",
+            account_id,
+            list(file_ids),
+        )
+        return {row[0]: row[1] for row in rows}
 
     async def add_version(self, memory_id: UUID, version: PastVersion, folded: Folded) -> bool:
         """Store a version; False when its id is in use."""
@@ -264,6 +318,15 @@ class ImportRows:
                     folded.vector,
                 )
         return bool(added)
+
+    async def has_version(self, memory_id: UUID, ids: Sequence[UUID]) -> bool:
+        """Whether the memory has a version of one of these ids."""
+        found = await self._pool.fetchval(
+            "SELECT true FROM document_versions WHERE document_id = $1 AND id = ANY ($2) LIMIT 1",
+            memory_id,
+            list(ids),
+        )
+        return bool(found)
 
 
 def _taken(is_running: bool) -> MemoError:

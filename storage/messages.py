@@ -1,5 +1,8 @@
 """Messages as rows: what documents hold, projected for lists, and how far each member has read.
 
+A message is named by its memory and its id: ids are chosen by whoever writes, and one that somebody
+else uses in another memory is another message.
+
 A message that its document has no more leaves its row behind, emptied: its id stays taken, and
 should it come back (somebody undid the deletion), it is its author's as before.
 """
@@ -19,6 +22,7 @@ from protocol.messages import Message as ListedMessage
 from protocol.messages import MessagePage, ReadMark
 from protocol.records import Pagination, timestamp
 from storage import outage
+from storage.files import hold, queue_up
 from storage.postgres import Connection
 
 MAX_UNREAD = 100  # that are counted: more than so many are as many
@@ -48,43 +52,37 @@ SELECT d.projected_offset, coalesce((
 """
 
 # Who wrote a message is told by the account that owns the Yjs client which began its text: that
-# cannot be forged. Of what the server wrote under an id of its own the document's word is taken,
-# if it names one who is or was a member. A row keeps the author and the times it began with. The
-# document's row is locked, so that messages of one memory are received in the order of commits.
+# cannot be forged. Of what the server wrote under an id of its own it says itself who did, whatever
+# name the document has. A row keeps the author and the times it began with. The document's row is
+# locked, so that messages of one memory are received in the order of commits.
 _WRITE = """
 INSERT INTO messages AS old (id, memory_id, user_id, content, message_type, metadata, attachments,
     is_ai_generated, parent_message_id, status, digest, created_at, updated_at, received_at)
 SELECT i.id, $1, (
         SELECT u.id FROM users u WHERE u.id = CASE
             WHEN c.account_id IS NOT NULL THEN c.account_id
-            WHEN c.client IS NOT NULL AND (
-                EXISTS (SELECT FROM memberships s WHERE s.memory_id = $1 AND s.user_id = i.claimed)
-                OR EXISTS (SELECT FROM document_clients k
-                    WHERE k.document_id = $1 AND k.account_id = i.claimed)
-            ) THEN i.claimed END
+            WHEN c.client IS NOT NULL THEN i.restored END
     ), i.content, i.message_type, i.metadata::jsonb, i.attachments::jsonb, i.is_ai_generated,
     i.parent_message_id, i.status, i.digest, t.created_at, t.created_at, t.received_at
 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[],
         $9::uuid[], $10::text[], $11::bytea[], $12::timestamptz[], $13::bigint[], $14::uuid[])
     AS i (id, content, message_type, metadata, attachments, is_ai_generated,
-        parent_message_id, status, digest, created_at, client, claimed)
+        parent_message_id, status, digest, created_at, client, restored)
     LEFT JOIN document_clients c ON c.document_id = $1 AND c.client = i.client
     CROSS JOIN LATERAL (
         SELECT n.received_at, least(date_trunc('milliseconds', i.created_at), n.received_at)
             AS created_at
         FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS received_at) AS n
     ) AS t
-ON CONFLICT (id) DO UPDATE SET content = excluded.content, message_type = excluded.message_type,
-    metadata = excluded.metadata, attachments = excluded.attachments,
-    is_ai_generated = excluded.is_ai_generated, status = excluded.status,
+ON CONFLICT (memory_id, id) DO UPDATE SET content = excluded.content,
+    message_type = excluded.message_type, metadata = excluded.metadata,
+    attachments = excluded.attachments, is_ai_generated = excluded.is_ai_generated,
+    status = excluded.status,
     parent_message_id = excluded.parent_message_id, digest = excluded.digest,
     user_id = coalesce(old.user_id, excluded.user_id), deleted_at = NULL,
     updated_at = greatest(old.created_at, date_trunc('milliseconds', coalesce((
         SELECT written_at FROM document_updates WHERE document_id = $1 AND log_offset = $2
     ), now())))
--- A message's id is chosen by whoever may write the document: one that stands in another memory is
--- left alone.
-WHERE old.memory_id = $1
 """
 
 _EMPTY = """
@@ -93,23 +91,47 @@ UPDATE messages SET deleted_at = date_trunc('milliseconds', clock_timestamp()), 
 WHERE memory_id = $1 AND deleted_at IS NULL
 """
 
-# An author's files go with the message they are attached to, and only with it.
+# An author's files go with the message that the author, and nobody else, lists them in: whoever may
+# write the document can put any file's id there. One that its owner took out of the memory is not
+# put back by a list that still has it.
 _ATTACH = """
 UPDATE files f SET memory_id = $1, message_id = a.message_id, changed_xid = pg_current_xact_id()
 FROM (
     SELECT DISTINCT ON (file_id) g.id AS message_id, g.user_id, file_id::uuid AS file_id
-    FROM messages g, jsonb_array_elements_text(g.attachments) AS file_id
-    WHERE g.id = ANY ($2) AND g.memory_id = $1 ORDER BY file_id, g.created_at, g.id
+    FROM unnest($2::uuid[], $3::bigint[]) AS i (id, client)
+        JOIN messages g ON g.memory_id = $1 AND g.id = i.id
+        JOIN document_clients c
+            ON c.document_id = $1 AND c.client = i.client AND c.account_id = g.user_id,
+        jsonb_array_elements_text(g.attachments) AS file_id
+    ORDER BY file_id, g.created_at, g.id
 ) AS a
 WHERE f.id = a.file_id AND f.user_id = a.user_id AND f.message_id IS NULL
-    AND (f.memory_id IS NULL OR f.memory_id = $1)
+    AND (f.memory_id IS NULL OR f.memory_id = $1) AND a.message_id <> ALL (f.withdrawn_from)
+"""
+# The same at its author's own word.
+_PUT_BACK = """
+WITH put AS (
+    UPDATE files f SET memory_id = $1, message_id = g.id, changed_xid = pg_current_xact_id()
+    FROM messages g
+    WHERE g.memory_id = $1 AND g.id = $2 AND g.user_id = $3 AND f.id = ANY ($4) AND f.user_id = $3
+        AND g.attachments ? f.id::text AND f.message_id IS NULL
+        AND (f.memory_id IS NULL OR f.memory_id = $1)
+    RETURNING true
+)
+SELECT user_id FROM memberships WHERE memory_id = $1 AND EXISTS (SELECT FROM put)
+"""
+# Files leave with their place in the list: one that was uploaded for a message, and is not or not
+# yet listed there, stays. A message that goes takes all of its files along.
+_LISTED = """
+SELECT array_agg(f.id) FROM files f JOIN messages g ON g.memory_id = $1 AND g.id = f.message_id
+WHERE f.memory_id = $1 AND g.attachments ? f.id::text
 """
 _DETACH = """
 UPDATE files f SET memory_id = NULL, message_id = NULL, changed_xid = pg_current_xact_id()
-WHERE f.memory_id = $1 AND f.message_id IS NOT NULL AND NOT EXISTS (
+WHERE f.memory_id = $1 AND (f.message_id = ANY ($3) OR f.id = ANY ($2) AND NOT EXISTS (
     SELECT FROM messages g
-    WHERE g.id = f.message_id AND g.memory_id = $1 AND g.attachments ? f.id::text
-)
+    WHERE g.memory_id = $1 AND g.id = f.message_id AND g.attachments ? f.id::text
+))
 """
 
 
@@ -153,10 +175,12 @@ class MessageRows:
             ),
         )
 
-    async def find(self, message_id: UUID) -> ThreadRow | None:
-        """The row of a message, in whichever memory; also of one that was deleted."""
+    async def find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None:
+        """The row of a message of the memory; also of one that was deleted."""
         row = await self._pool.fetchrow(
-            f"SELECT {_COLUMNS} FROM messages WHERE id = $1", message_id
+            f"SELECT {_COLUMNS} FROM messages WHERE memory_id = $1 AND id = $2",
+            memory_id,
+            message_id,
         )
         if row is None:
             return None
@@ -219,6 +243,19 @@ class MessageRows:
                     details={"attachments": f"{file_id} is in use elsewhere"},
                 )
 
+    async def attach(
+        self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
+    ) -> Sequence[UUID]:
+        """Put files of the account's with its message, which lists them, also those that it has
+        taken out before. Returns whom that concerns: nobody if they are with it already."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await queue_up(connection, account_id)
+            await hold(connection, memory_id)
+            rows = await connection.fetch(
+                _PUT_BACK, memory_id, message_id, account_id, list(file_ids)
+            )
+        return [row[0] for row in rows]
+
     async def mark_read(
         self,
         memory_id: UUID,
@@ -276,17 +313,27 @@ async def write_messages(
 ) -> None:
     """Bring the rows of a thread to what the projection has, in the transaction that has locked
     the document's row."""
+    listed = await connection.fetchval(_LISTED, memory_id)
     if projection.known is None:
         kept = [message.id for message in projection.messages]
-        await connection.execute(f"{_EMPTY} AND id <> ALL ($2)", memory_id, kept)
-    elif projection.gone:
-        await connection.execute(f"{_EMPTY} AND id = ANY ($2)", memory_id, projection.gone)
+        gone = await connection.fetch(f"{_EMPTY} AND id <> ALL ($2) RETURNING id", memory_id, kept)
+    else:
+        gone = await connection.fetch(
+            f"{_EMPTY} AND id = ANY ($2) RETURNING id", memory_id, projection.gone
+        )
     for start in range(0, len(projection.messages), _AT_ONCE):
         messages = projection.messages[start : start + _AT_ONCE]
         await connection.execute(_WRITE, memory_id, offset, *_arrays(messages))
-    await connection.execute(_DETACH, memory_id)
-    if attached := [message.id for message in projection.messages if message.attachments]:
-        await connection.execute(_ATTACH, memory_id, attached)
+    if listed or gone:
+        await connection.execute(_DETACH, memory_id, listed or [], [row[0] for row in gone])
+    attached = [
+        (message.id, message.attached_by)
+        for message in projection.messages
+        if message.attachments and message.attached_by is not None
+    ]
+    if attached:
+        ids, clients = zip(*attached, strict=True)
+        await connection.execute(_ATTACH, memory_id, ids, clients)
 
 
 def _arrays(messages: Sequence[Message]) -> tuple[list[Any], ...]:

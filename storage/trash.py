@@ -22,7 +22,13 @@ PURGE_BATCH = 20  # memories that are purged in one transaction
 
 # What holds a document's log has no foreign key to it. Snapshots go first: who trims the log holds
 # its snapshot, so that what trimming leaves is there to be removed behind it.
-_LOG = ("document_snapshots", "document_authors", "document_updates", "document_clients")
+_LOG = (
+    "document_snapshots",
+    "document_authors",
+    "document_updates",
+    "document_clients",
+    "document_reservations",
+)
 
 # In the order of ids, as the commit locks them. A memory that is there already is left alone. The
 # memberships as well: triggers write rows of lists for each, as they do for who marks a memory.

@@ -1,6 +1,6 @@
 """The log of updates in PostgreSQL: commit, read, snapshot, trim."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -35,8 +35,37 @@ SELECT d.epoch, d.head, d.projected_offset, d.deleted_at IS NOT NULL AS deleted,
     ARRAY(SELECT client FROM document_clients c WHERE c.document_id = d.id ORDER BY client)
         AS clients,
     ARRAY(SELECT account_id FROM document_clients c WHERE c.document_id = d.id ORDER BY client)
-        AS owners
+        AS owners,
+    ARRAY(SELECT client FROM document_reservations r WHERE r.document_id = d.id) AS reserved
 FROM documents d LEFT JOIN document_snapshots s ON s.document_id = d.id WHERE d.id = $1
+"""
+
+RESERVED_SECONDS = 30 * 86400.0  # that a device may stay away with edits under an unused id
+
+# One client id a statement: what claims several at once may hold them in another order.
+_RESERVE = """
+WITH used AS (
+    DELETE FROM document_reservations WHERE document_id = $1 AND client = ANY ($4)
+), old AS (
+    DELETE FROM document_reservations
+    WHERE document_id = $1 AND client <> ALL ($4)
+        AND reserved_at < now() - make_interval(secs => $5)
+    RETURNING client
+), freed AS (
+    DELETE FROM document_clients c USING old WHERE c.document_id = $1 AND c.client = old.client
+), shared AS (
+    SELECT FROM memberships m JOIN documents d ON d.id = m.memory_id
+    WHERE m.memory_id = $1 AND m.user_id <> $3 AND m.role IN ('owner', 'editor')
+        AND d.deleted_at IS NULL
+    LIMIT 1
+), claimed AS (
+    INSERT INTO document_clients (document_id, client, account_id)
+    SELECT $1, $2, $3 FROM shared ON CONFLICT DO NOTHING RETURNING client
+), kept AS (
+    INSERT INTO document_reservations (document_id, client)
+    SELECT $1, client FROM claimed ON CONFLICT DO NOTHING
+)
+SELECT EXISTS (SELECT FROM shared)
 """
 
 # The memory itself is looked at only for who is no member.
@@ -157,7 +186,20 @@ class UpdateLog:
             state=row["state"],
             tail=row["tail"],
             clients=dict(zip(row["clients"], row["owners"], strict=True)),
+            reserved=row["reserved"],
         )
+
+    async def reserve(
+        self, document_id: UUID, clients: Mapping[int, UUID], used: Sequence[int]
+    ) -> bool:
+        with outage.reported():
+            for client, account_id in clients.items():
+                shared: bool = await self._pool.fetchval(
+                    _RESERVE, document_id, client, account_id, used, RESERVED_SECONDS
+                )
+                if not shared:
+                    return False
+        return True
 
     async def head(self, document_id: UUID) -> int:
         with outage.reported():

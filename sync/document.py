@@ -71,7 +71,7 @@ def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
         if known is None:
             return _project(doc, every, every)
         messages, gone = _difference(every, known)
-        return _project(
+        projection = _project(
             doc,
             every,
             messages[:MAX_CHANGED],
@@ -79,6 +79,7 @@ def project(updates: Sequence[bytes], known: Known | None = None) -> Projection:
             gone=gone[:MAX_CHANGED],
             more=max(len(messages), len(gone)) > MAX_CHANGED,
         )
+    return _with_attachers(doc, projection)
 
 
 def edit(
@@ -127,7 +128,7 @@ def rewritten(
             there = {message.id for message in messages}
             gone = [message_id for message_id in touched if message_id not in there]
             projection = _project(doc, whole, messages, known=BASE, gone=gone)
-    return (made[0] if made else None), projection
+    return (made[0] if made else None), _with_attachers(doc, projection)
 
 
 def merge(
@@ -219,7 +220,6 @@ def _message(message_id: UUID, value: Any) -> Message | None:
         id=message_id,
         content=fields["body"][:_MAX_MESSAGE],
         message_type=_string(fields.get("messageType"), 20) or "text",
-        user_id=_uuid(fields.get("userId")),
         parent_message_id=_uuid(fields.get("parentMessageId")),
         metadata=metadata,
         attachments=_ids(attachments) if isinstance(attachments, list) else None,
@@ -239,6 +239,41 @@ def first_client(message: Any) -> int | None:
     # A position before everything in a type is told by the id of the type itself.
     client: int = body.sticky_index(0, Assoc.BEFORE).to_json()["type"]["client"]
     return client
+
+
+def _with_attachers(doc: Doc[Any], projection: Projection) -> Projection:
+    """The projection, its messages with who wrote which files they have. It spoils the `doc`."""
+    listing = [str(message.id) for message in projection.messages if message.attachments]
+    if not listing:
+        return projection
+    told = attachers(doc, listing)
+    messages = [
+        msgspec.structs.replace(message, attached_by=told.get(str(message.id)))
+        for message in projection.messages
+    ]
+    return msgspec.structs.replace(projection, messages=messages)
+
+
+def attachers(doc: Doc[Any], keys: Iterable[str]) -> dict[str, int]:
+    """Which Yjs client wrote the files of each of these messages. They are deleted from the `doc`:
+    that is how the CRDT library tells whose an entry of a map is."""
+    thread = doc.get("messages", type=Map)
+    told: dict[str, int] = {}
+    made: list[bytes] = []
+    subscription = doc.observe(lambda event: made.append(event.update))
+    for key in keys:
+        message = thread[key]
+        if not isinstance(message, Map) or "attachments" not in message:
+            continue
+        with doc.transaction():
+            del message["attachments"]
+        # A list that several wrote, as a Y.Array may be, is no one's word.
+        clients = {client for update in made for client in scan(update).deletes}
+        made.clear()
+        if len(clients) == 1:
+            told[key] = clients.pop()
+    doc.unobserve(subscription)
+    return told
 
 
 def _digest(row: Message) -> bytes:

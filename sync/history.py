@@ -1,6 +1,5 @@
 """History as operations: what a memory was, who wrote it, and how to have it back."""
 
-import secrets
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -64,6 +63,8 @@ class HistoryStore(Protocol):
 
     async def owners(self, memory_id: UUID) -> dict[int, UUID | None]: ...
 
+    async def authors(self, memory_id: UUID) -> dict[UUID, UUID]: ...
+
     async def authorship(self, memory_id: UUID) -> tuple[Sequence[Authorship], Sequence[Row]]: ...
 
     async def rename(self, memory_id: UUID, version_id: UUID, name: str | None) -> Version: ...
@@ -78,9 +79,8 @@ class MemoryReader(Protocol):
 
 
 class History:
-    """Binds the operations `history.*`. What it restores is written under a Yjs client id of its
-    own, drawn anew at each start. What only reads is done by `readers`, so that no write waits
-    behind it."""
+    """Binds the operations `history.*`. What only reads is done by `readers`, so that no write
+    waits behind it."""
 
     def __init__(
         self,
@@ -102,7 +102,6 @@ class History:
         self._workers = workers
         self._readers = readers
         self._notices = notices
-        self._client_id = secrets.randbits(32)
 
     async def list(self, caller: Caller, request: ListVersions) -> VersionPage:
         """Raises:
@@ -123,9 +122,10 @@ class History:
         version = await self._store.get(memory_id, request.version_id)
         layers = await self._store.layers(memory_id, request.version_id)
         owners = await self._store.owners(memory_id)
+        authors = await self._store.authors(memory_id)
         if request.compare_to is None:
             content = await self._readers.run_for(caller.author.account_id, view, layers)
-            return VersionContent(version=version, memory=_past(content, owners))
+            return VersionContent(version=version, memory=_past(content, owners, authors))
         name, is_newer, other = await self._other(version, memory_id, request.compare_to)
         kept, rows = await self._store.authorship(memory_id)
         seen = await self._readers.run_for(
@@ -140,7 +140,7 @@ class History:
         older, newer = (str(version.id), name) if is_newer else (name, str(version.id))
         return VersionContent(
             version=version,
-            memory=_past(seen.content, owners),
+            memory=_past(seen.content, owners, authors),
             diff=Comparison(older=older, newer=newer, fields=seen.fields, truncated=seen.truncated),
         )
 
@@ -200,20 +200,33 @@ class History:
         if kept is None or kept.restored_id is None:
             layers = await self._store.layers(memory_id, request.version_id)
             owners = await self._store.owners(memory_id)
+            authors = await self._store.authors(memory_id)
+            saved = kept is not None
 
-            async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+            async def make(
+                updates: Sequence[bytes], client_id: int
+            ) -> tuple[bytes | None, Projection]:
+                nonlocal saved
                 made = await self._workers.run_for(
-                    account_id, restore, updates, layers, self._client_id, owners
+                    account_id,
+                    restore,
+                    updates,
+                    layers,
+                    client_id,
+                    account_id=account_id,
+                    owners=owners,
+                    authors=authors,
                 )
-                if made[0] is not None or (request.id and kept is None):
+                if made[0] is not None or (request.id and not saved):
                     # Before the restore is committed, and of all that it may undo. One that is
                     # there already is of a try that did not come to its end.
                     await self._versions.make(
                         memory_id,
                         kind="restore",
-                        id=kept_id if kept is None else None,
+                        id=None if saved else kept_id,
                         author=caller.author,
                     )
+                    saved = True
                 return made
 
             if not await self._hub.write(memory_id, caller.author, make):
@@ -292,7 +305,9 @@ def _check_name(name: str | None) -> None:
         raise MemoError(ErrorCode.INVALID_REQUEST, f"name: {problem}", details={"name": problem})
 
 
-def _past(content: Projection, owners: Mapping[int, UUID | None]) -> PastMemory:
+def _past(
+    content: Projection, owners: Mapping[int, UUID | None], authors: Mapping[UUID, UUID]
+) -> PastMemory:
     return PastMemory(
         title=content.title,
         description=content.description,
@@ -304,7 +319,7 @@ def _past(content: Projection, owners: Mapping[int, UUID | None]) -> PastMemory:
                 id=message.id,
                 content=message.content,
                 message_type=message.message_type,
-                user_id=_author(message, owners),
+                user_id=_author(message, owners, authors),
                 parent_message_id=message.parent_message_id,
                 metadata=message.metadata,
                 attachments=message.attachments,
@@ -317,10 +332,12 @@ def _past(content: Projection, owners: Mapping[int, UUID | None]) -> PastMemory:
     )
 
 
-def _author(message: Message, owners: Mapping[int, UUID | None]) -> UUID | None:
-    """Who wrote a message: whoever's the Yjs client is. What the document says is believed of the
-    server's own."""
+def _author(
+    message: Message, owners: Mapping[int, UUID | None], authors: Mapping[UUID, UUID]
+) -> UUID | None:
+    """Who wrote a message: whoever's the Yjs client is. Of what the server restored, its row
+    knows."""
     if message.client is None or message.client not in owners:
         return None
-    owner = owners[message.client] or message.user_id
+    owner = owners[message.client] or authors.get(message.id)
     return None if owner == NOBODY else owner

@@ -12,16 +12,19 @@ from protocol.memories import Role
 from sync.committer import Committer
 from sync.interfaces import Broker, Log, Observer, Subscriber
 from sync.opening import Content, Opening
+from sync.pens import Pens
 from sync.room import HOLD_SECONDS, Room
 from sync.scanning import load_state
 from sync.state import State
 from sync.tasks import Tasks, outlived
 from sync.worker import WorkerPool
 
-# Given a document's updates: the update that changes it (None: nothing to), and its new rows.
-Make = Callable[[Sequence[bytes]], Awaitable[tuple[bytes | None, Projection]]]
+# Given a document's updates and the Yjs client id to write under: the update that changes it (None:
+# nothing to), and its new rows.
+Make = Callable[[Sequence[bytes], int], Awaitable[tuple[bytes | None, Projection]]]
 
 LINGER_SECONDS = 10.0  # an empty room stays this long: devices come back
+_PENS = 4  # client ids that are tried for one write
 
 
 class Hub:
@@ -49,6 +52,7 @@ class Hub:
         self._hold_seconds = hold_seconds
         self._broker = broker
         self._name = token_hex(8)
+        self._pens = Pens()
         self._leave: dict[Room, Callable[[], None]] = {}  # what ends hearing of other nodes
         self._committer = Committer(log, observer, tasks)
         self._opening: dict[UUID, asyncio.Task[Room]] = {}
@@ -120,9 +124,14 @@ class Hub:
         """The whole document."""
         return Content(0, *await self._log.content(document_id, 0))
 
+    def client_id(self, document_id: UUID) -> int:
+        """The Yjs client id that the server begins a new document under."""
+        return self._pens.of(document_id, None)
+
     async def write(self, document_id: UUID, author: Author, make: Make) -> bool:
         """Change a document on the server. Returns whether its rows were written along; if
-        not, others wrote at the same moment and the projector is about to.
+        not, others wrote at the same moment and the projector is about to. `make` is called again
+        if somebody else has taken the client id it was given.
 
         Raises:
             MemoError: `gone`, `forbidden`; whatever `make` raises.
@@ -142,16 +151,34 @@ class Hub:
         return await outlived(writing)
 
     async def _write(self, room: Room, author: Author, make: Make) -> bool:
+        owner = author.account_id if author.commenting else None
+        number = 0
         try:
-            content = await self.content(room.document_id)
-            payload, projection = await make(content.payloads)
-            if payload is None:
-                return True
-            offset = await room.write(author, payload, projection, content.offset)
-            return offset == content.offset + 1
+            while True:
+                number, client_id = self._pen(room, owner, number)
+                content = await self.content(room.document_id)
+                payload, projection = await make(content.payloads, client_id)
+                if payload is None:
+                    return True
+                try:
+                    offset = await room.write(author, payload, projection, content.offset)
+                except MemoError as error:
+                    number += 1
+                    if error.code is not ErrorCode.CLIENT_ID_TAKEN or number >= _PENS:
+                        raise
+                else:
+                    return offset == content.offset + 1
         finally:
             room.writing.release()
             self._unpin(room)
+
+    def _pen(self, room: Room, owner: UUID | None, number: int) -> tuple[int, int]:
+        """The first id, from `number` on, that nobody else is known to write with; its number."""
+        while True:
+            client_id = self._pens.of(room.document_id, owner, number)
+            if room.is_free(client_id, owner) or number + 1 >= _PENS:
+                return number, client_id
+            number += 1
 
     def _unpin(self, room: Room) -> None:
         room.pins -= 1

@@ -4,7 +4,7 @@
 an implementation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -42,6 +42,13 @@ class Log(Protocol):
 
     async def roles(self, pairs: Sequence[tuple[UUID, UUID]]) -> list[Role | None]:
         """The role for each document and account, in order."""
+
+    async def reserve(
+        self, document_id: UUID, clients: Mapping[int, UUID], used: Sequence[int]
+    ) -> bool:
+        """Keep Yjs client ids for their accounts, before they write with them. `used` are those
+        reserved before that have been written with. False: nobody else may write in the document,
+        and nothing is kept."""
 
     async def read(
         self, document_id: UUID, after: int, up_to: int | None = None, max_bytes: int = 1 << 20

@@ -4,7 +4,6 @@ What members share is in the document and changed by an edit that merges with th
 favourite and archived are the member's own row.
 """
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -58,8 +57,7 @@ class Privacy(Protocol):
 
 
 class Memories:
-    """Binds the operations `memories.*`. All server-side edits of this process are made under
-    one Yjs client id, drawn anew at each start."""
+    """Binds the operations `memories.*`."""
 
     def __init__(
         self,
@@ -77,7 +75,6 @@ class Memories:
         self._workers = workers
         self._notices = notices
         self._privacy = privacy
-        self._client_id = secrets.randbits(32)
 
     async def create(self, caller: Caller, request: CreateMemory) -> OneMemory:
         """Raises:
@@ -90,10 +87,12 @@ class Memories:
             tags=request.tags,
             **_content(request.content),
         )
-        payload, projection = await self._edit(caller.author, [], change)
-        claims = ((self._client_id, None),) if payload else ()
+        memory_id = request.id or uuid4()
+        client_id = self._hub.client_id(memory_id)
+        payload, projection = await self._edit(caller.author, [], change, client_id)
+        claims = ((client_id, None),) if payload else ()
         memory = await self._store.create(
-            Entry(request.id or uuid4(), caller.author, payload or b"", claims, projection),
+            Entry(memory_id, caller.author, payload or b"", claims, projection),
             category_id=request.category_id,
             is_favorite=request.is_favorite,
             is_archived=request.is_archived,
@@ -136,8 +135,10 @@ class Memories:
             if memory.role not in WRITERS:
                 raise MemoError(ErrorCode.FORBIDDEN, "you may read this memory, not write in it")
 
-            async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-                return await self._edit(caller.author, updates, change)
+            async def make(
+                updates: Sequence[bytes], client_id: int
+            ) -> tuple[bytes | None, Projection]:
+                return await self._edit(caller.author, updates, change, client_id)
 
             if not await self._hub.write(request.id, caller.author, make):
                 await self._projector.project(request.id)
@@ -157,12 +158,12 @@ class Memories:
         return DeletedMemory(id=request.id, deleted_at=deleted_at)
 
     async def _edit(
-        self, author: Author, updates: Sequence[bytes], change: Edit
+        self, author: Author, updates: Sequence[bytes], change: Edit, client_id: int
     ) -> tuple[bytes | None, Projection]:
         try:
             check_values(change.metadata, change.data)
             return await self._workers.run_for(
-                author.account_id, edit, updates, change, self._client_id, ()
+                author.account_id, edit, updates, change, client_id, ()
             )
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over

@@ -1,14 +1,12 @@
 """Messages: the operations on the thread of a memory.
 
 The truth is the memory's document. Who may comment writes in it through the server, which makes
-the edit for them; the right to is checked again in the commit. Each account has a Yjs client id of
-its own here, so that the log proves who wrote what.
+the edit for them; the right to is checked again in the commit. It is made under a Yjs client id of
+the account's own, so that the log proves who wrote what.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -53,7 +51,7 @@ class MessageStore(Protocol):
         after: datetime | None,
     ) -> MessagePage: ...
 
-    async def find(self, message_id: UUID) -> ThreadRow | None: ...
+    async def find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None: ...
 
     async def deleted(self, memory_id: UUID) -> bool: ...
 
@@ -62,6 +60,10 @@ class MessageStore(Protocol):
     async def check_files(
         self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
     ) -> None: ...
+
+    async def attach(
+        self, account_id: UUID, memory_id: UUID, message_id: UUID, file_ids: Sequence[UUID]
+    ) -> Sequence[UUID]: ...
 
     async def mark_read(
         self,
@@ -100,7 +102,6 @@ class Messages:
         self._projector = projector
         self._workers = workers
         self._notices = notices
-        self._secret = secrets.token_bytes(16)
 
     async def list(self, caller: Caller, request: ListMessages) -> MessagePage:
         """Raises:
@@ -127,7 +128,7 @@ class Messages:
         message_id = request.id or uuid4()
         row = await self._find(request.memory_id, message_id) if request.id else None
         if row is not None:
-            return OneMessage(message=_first(row, author, request.memory_id))
+            return OneMessage(message=_first(row, author))
         if request.attachments:
             await self._store.check_files(
                 author.account_id, request.memory_id, message_id, request.attachments
@@ -145,7 +146,7 @@ class Messages:
         row = await self._write(author, request.memory_id, post)
         if row is None:
             raise id_taken()
-        return OneMessage(message=_first(row, author, request.memory_id))
+        return OneMessage(message=_first(row, author))
 
     async def update(self, caller: Caller, request: UpdateMessage) -> OneMessage:
         """Raises:
@@ -179,6 +180,12 @@ class Messages:
         row = await self._write(author, request.memory_id, amendment)
         if row is None or row.deleted_at is not None:
             raise _gone()
+        if attachments:
+            told = await self._store.attach(
+                author.account_id, request.memory_id, request.id, attachments
+            )
+            if told:
+                self._notices.feed_changed(told, request.memory_id)
         return OneMessage(message=row.message)
 
     async def delete(self, caller: Caller, request: DeleteMessage) -> DeletedMessage:
@@ -188,7 +195,7 @@ class Messages:
         author = caller.author
         role = await self._commenting_role(author, request.memory_id)
         row = await self._find(request.memory_id, request.id)
-        if row is None or row.message.memory_id != request.memory_id:
+        if row is None:
             raise _unknown()
         if row.message.user_id != author.account_id and role != "owner":
             raise MemoError(
@@ -218,7 +225,7 @@ class Messages:
         await self._role(caller.author, memory_id)
         if request.message_id is not None:
             row = await self._find(memory_id, request.message_id)
-            if row is None or row.message.memory_id != memory_id:
+            if row is None:
                 raise _unknown("messageId")
         if await self._store.mark_read(memory_id, account_id, message_id=request.message_id, at=at):
             self._notices.feed_changed([account_id], memory_id)
@@ -245,15 +252,15 @@ class Messages:
 
     async def _find(self, memory_id: UUID, message_id: UUID) -> ThreadRow | None:
         """The row of a message, which a device may have written just now."""
-        row = await self._store.find(message_id)
+        row = await self._store.find(memory_id, message_id)
         if row is None and await self._store.behind(memory_id):
             await self._projector.project(memory_id)
-            row = await self._store.find(message_id)
+            row = await self._store.find(memory_id, message_id)
         return row
 
     async def _message(self, memory_id: UUID, message_id: UUID) -> Message:
         row = await self._find(memory_id, message_id)
-        if row is None or row.message.memory_id != memory_id:
+        if row is None:
             raise _unknown()
         if row.deleted_at is not None:
             raise _gone()
@@ -262,9 +269,8 @@ class Messages:
     async def _write(self, author: Author, memory_id: UUID, what: Change) -> ThreadRow | None:
         """Make the change; the message's row behind it."""
         digest: bytes | None = None
-        client_id = self._client_id(author.account_id)
 
-        async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+        async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
             nonlocal digest
             payload, projection = await self._change(author, updates, what, client_id)
             digest = projection.messages[0].digest if projection.messages else None
@@ -272,7 +278,7 @@ class Messages:
 
         commenting = msgspec.structs.replace(author, commenting=True)
         await self._hub.write(memory_id, commenting, make)
-        row = await self._store.find(what.id)
+        row = await self._store.find(memory_id, what.id)
         if (
             row is None
             or (digest is not None and row.digest != digest)
@@ -280,7 +286,7 @@ class Messages:
         ):
             # The rows were behind, or others wrote at the same moment: they were not written along.
             await self._projector.project(memory_id)
-            row = await self._store.find(what.id)
+            row = await self._store.find(memory_id, what.id)
         return row
 
     async def _change(
@@ -293,16 +299,11 @@ class Messages:
         except (ValueError, TypeError, OverflowError) as error:
             raise _unstorable(str(error)) from None
 
-    def _client_id(self, account_id: UUID) -> int:
-        """The Yjs client id that this process writes under for an account."""
-        digest = blake2b(account_id.bytes, key=self._secret, digest_size=4).digest()
-        return int.from_bytes(digest)
 
-
-def _first(row: ThreadRow, author: Author, memory_id: UUID) -> Message:
+def _first(row: ThreadRow, author: Author) -> Message:
     """The message that a create has made, now or the first time."""
     message = row.message
-    if message.memory_id != memory_id or message.user_id != author.account_id:
+    if message.user_id != author.account_id:
         raise id_taken()
     if row.deleted_at is not None:
         raise _gone()

@@ -122,14 +122,17 @@ class Presence(Generic[Owner]):
         """How long the states are that an owner shows, in bytes."""
         return self._bytes.get(owner, 0)
 
+    def clients_of(self, owner: Owner) -> list[int]:
+        """The clients that an owner shows."""
+        return [client for client, other in self._owners.items() if other is owner]
+
     def leave(self, owner: Owner) -> bool:
         """A connection is gone, and its clients with it; whether something is to be relayed."""
         if owner not in self._held:
             self._nodes.discard(owner)
             return False
         local = owner not in self._nodes
-        clients = [client for client, other in self._owners.items() if other is owner]
-        for client in clients:
+        for client in self.clients_of(owner):
             # At its last clock, as y-protocols has it: the next one is the client's to use.
             clock, _ = self._states[client]
             self._forget(client)

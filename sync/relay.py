@@ -61,6 +61,10 @@ class Relay:
         """The bytes of the states that a connection shows."""
         return self._presence.bytes_of(subscription)
 
+    def clients_of(self, subscription: Subscription) -> list[int]:
+        """The Yjs client ids that a connection shows."""
+        return self._presence.clients_of(subscription)
+
     def joined(self, subscription: Subscription) -> None:
         """Show everyone to one who joins, behind the answer to the opening: that goes out before
         anything else runs."""

@@ -13,8 +13,9 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from sync.comparison import changes, words
 
-# What readers do to a message; going back to what it said does not undo it.
-_READERS = frozenset(("reactions", "status"))
+# What readers do to a message; going back to what it said does not undo it. Nor is whose it is
+# anything to go back to: a version may bear any name.
+_STAYS = frozenset(("reactions", "status", "userId"))
 
 # Changes of one text times its bytes, as each change walks through the text: some seconds.
 MAX_WALKS = 4_000_000_000
@@ -39,14 +40,17 @@ def revert(doc: Doc[Any], was: Doc[Any]) -> None:
     _revert_thread(doc.get("messages", type=Map), was.get("messages", type=Map))
 
 
+def maps(messages: Map[Any]) -> dict[str, Map[Any]]:
+    """The entries of a thread that may be messages."""
+    entries = {key: _at(messages, key) for key in sorted(messages.keys())}
+    return {key: value for key, value in entries.items() if isinstance(value, Map)}
+
+
 def _revert_thread(messages: Map[Any], was: Map[Any]) -> None:
-    for key in sorted(was.keys()):
-        message = _at(was, key)
-        if not isinstance(message, Map):
-            continue
+    for key, message in maps(was).items():
         here = _at(messages, key) if key in messages else None
         if isinstance(here, Map):
-            _revert_map(here, message, but=_READERS)
+            _revert_map(here, message, but=_STAYS)
         else:
             messages[key] = here = Map()
             _revert_map(here, message)

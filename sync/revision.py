@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from pycrdt import Doc, Map
 
 from protocol.history import FieldDiff
-from protocol.log import Authorship, Projection, Row
+from protocol.log import NOBODY, Authorship, Projection, Row
 from protocol.versions import Base, Folded, Layers
 from sync.authorship import TooMuch, blame
 from sync.comparison import attributed, compare
-from sync.document import first_client, load, project, rewritten
-from sync.reversion import revert
+from sync.document import attachers, first_client, load, project, rewritten
+from sync.reversion import maps, revert
 
 EXCERPT_CHARACTERS = 140
 
@@ -108,28 +108,72 @@ def restore(
     updates: Sequence[bytes],
     layers: Layers,
     client_id: int,
+    *,
+    account_id: UUID,
     owners: Mapping[int, UUID | None],
+    authors: Mapping[UUID, UUID],
 ) -> tuple[bytes | None, Projection]:
     """The update, written as `client_id`, that makes of the document of `updates` what a version
-    was, and the rows that follow: see `rewritten`. `owners` says whose the Yjs clients are."""
+    was for `account_id`, and the rows that follow: see `rewritten`. `owners` says whose the Yjs
+    clients are, `authors` who wrote the messages that have a row."""
     was = load(unfold(layers))
+    signed: dict[str, UUID | None] = {}
 
     def write(doc: Doc[Any]) -> None:
-        messages = doc.get("messages", type=Map)
-        there = set(messages.keys())
+        there = set(maps(doc.get("messages", type=Map)))
         revert(doc, was)
-        for key in sorted(set(messages.keys()) - there):
-            _sign(messages[key], was.get("messages", type=Map)[key], owners)
+        thread = maps(doc.get("messages", type=Map))
+        for key, message in maps(was.get("messages", type=Map)).items():
+            # Of one that was there, the text may have been put in its place.
+            if key not in there or _began(thread[key]) == client_id:
+                signed[key] = _author(key, _began(message), owners, authors)
+                _sign(thread[key], signed[key])
 
-    return rewritten(updates, write, client_id)
+    update, projection = rewritten(updates, write, client_id)
+    # A list of files that is written anew is the word of whoever restores it, if it was so before:
+    # others may have put anything into a version.
+    kept = maps(was.get("messages", type=Map)).keys()
+    anew = {str(each.id) for each in projection.messages if each.attached_by == client_id}
+    listed = {
+        key: client
+        for key, client in attachers(was, sorted(anew & kept)).items()
+        if owners.get(client) == account_id
+    }
+    messages = [
+        replace(
+            each,
+            user_id=signed.get(str(each.id)),
+            attached_by=listed.get(str(each.id), each.attached_by),
+        )
+        for each in projection.messages
+    ]
+    return update, replace(projection, messages=messages)
 
 
-def _sign(message: Map[Any], was: Map[Any], owners: Mapping[int, UUID | None]) -> None:
-    """Have a message that comes back name who wrote it, whatever name it bore: what the server
-    writes is believed."""
-    client = first_client(was) if "body" in was else None
-    author = owners.get(client) if client is not None else None
-    if author is not None:
+def _began(message: Map[Any]) -> int | None:
+    return first_client(message) if "body" in message else None
+
+
+def _author(
+    key: str,
+    client: int | None,
+    owners: Mapping[int, UUID | None],
+    authors: Mapping[UUID, UUID],
+) -> UUID | None:
+    """Who wrote a message that comes back, under this key and begun by this Yjs client."""
+    owner = owners.get(client) if client is not None else None
+    if owner is not None:
+        return None if owner == NOBODY else owner
+    try:
+        return authors.get(UUID(key))
+    except ValueError:
+        return None
+
+
+def _sign(message: Map[Any], author: UUID | None) -> None:
+    """Have a message name who wrote it, whatever name it bore."""
+    if author is None:
+        if "userId" in message:
+            del message["userId"]
+    elif message.get("userId") != str(author):
         message["userId"] = str(author)
-    elif client not in owners and "userId" in message:
-        del message["userId"]

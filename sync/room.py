@@ -26,6 +26,7 @@ from sync.interfaces import Log, Observer, Subscriber, Wire
 from sync.opening import Content
 from sync.refusals import closed, malformed, missing_dependency, refused
 from sync.relay import Relay
+from sync.reservations import Reservations
 from sync.scanning import (
     VALIDATE_INLINE_RUNS,
     Scanning,
@@ -89,6 +90,9 @@ class Room:
         self.ended = False  # the document is gone
         self._state = state
         self._owners = dict(standing.clients)
+        self._reservations = Reservations(
+            document_id, standing.reserved, self, log=log, tasks=tasks, observer=observer
+        )
         self._workers = workers
         self._wake = wake
         self._committed = committed
@@ -156,6 +160,7 @@ class Room:
         if isinstance(heard, Commit):
             self.tail.heard(heard)
         elif isinstance(heard, Arrival):
+            self._reservations.seen_by(None)
             self.presence.arrived()
         else:
             self.presence.heard(heard)
@@ -177,11 +182,28 @@ class Room:
         self.subscriptions.add(subscription)
         if position < self.head:
             subscription.fall_behind()
+        self._reservations.seen_by(subscriber.author.account_id)
         self.presence.joined(subscription)
         return subscription
 
+    def reserve(self, subscription: Subscription) -> bool:
+        """Keep the Yjs client ids that a connection shows for its account; whether there are
+        any."""
+        clients = self.presence.clients_of(subscription)
+        self._reservations.show(clients, subscription.subscriber.author.account_id)
+        return bool(clients)
+
+    def owner_known(self, client: int) -> bool:
+        """Whether a Yjs client id is an account's already."""
+        return client in self._owners
+
+    def used(self, client: int) -> bool:
+        """Whether something has been written with a Yjs client id."""
+        return client in self._state.clocks
+
     def unsubscribe(self, subscription: Subscription) -> None:
         self.subscriptions.discard(subscription)
+        self._reservations.withdraw(self.presence.clients_of(subscription))
         self.presence.left(subscription)
         if not self.busy:
             self._idle(self)
@@ -338,11 +360,17 @@ class Room:
         claims: tuple[tuple[int, UUID | None], ...] = ()
         for client, (_, end) in submission.update.structs.items():
             if client not in owners:
+                if not self._reservations.permits(client, owner):
+                    raise MemoError(ErrorCode.CLIENT_ID_TAKEN, details={"client": client})
                 claims = (*claims, (client, owner))
             elif owners[client] != owner and end > self._state.clocks.get(client, 0):
                 raise MemoError(ErrorCode.CLIENT_ID_TAKEN, details={"client": client})
         owners.update(claims)
         return claims
+
+    def is_free(self, client: int, owner: UUID | None) -> bool:
+        """Whether a Yjs client id is `owner`'s (None: the server's), or nobody's yet."""
+        return self._owners.get(client, owner) == owner
 
     def _enqueue(self, submission: Submission) -> None:
         self._queue.append(submission)

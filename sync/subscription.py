@@ -24,6 +24,7 @@ class Subscription:
     __slots__ = (
         "_catching_up",
         "_own",
+        "_reserved",
         "can_write",
         "lagging",
         "open",
@@ -48,6 +49,7 @@ class Subscription:
         self.refusing = False
         self.lagging = False
         self._catching_up = False
+        self._reserved = False  # whether the client ids it shows are
         self._own: set[int] = set()  # offsets of its own updates, acked while it lagged
 
     def send_update(self, client_seq: int, payload: bytes) -> None:
@@ -61,6 +63,8 @@ class Subscription:
             MemoError: `malformed_awareness`.
         """
         self.room.presence.apply(self, payload)
+        if self.can_write and not self._reserved:
+            self._reserved = self.room.reserve(self)
 
     @property
     def presence_bytes(self) -> int:

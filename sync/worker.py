@@ -73,7 +73,7 @@ class WorkerPool:
         return await self._result(None, call, *args, **kwargs)
 
     async def run_for(
-        self, account_id: UUID, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, account_id: UUID, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `run`, on behalf of an account: of its calls so many run at once that one worker is
         left to others.
@@ -84,7 +84,7 @@ class WorkerPool:
         return await self._result(account_id, call, *args, **kwargs)
 
     async def _result(
-        self, account_id: UUID | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, account_id: UUID | None, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         if len(self._calls) >= self._limit:
             raise MemoError(ErrorCode.BUSY, "too much document work is waiting", retry_after=5)

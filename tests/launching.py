@@ -202,6 +202,8 @@ def _fork_on_request(control: socket.socket) -> Mapping[str, Any]:
 def _become(request: Mapping[str, Any]) -> None:
     if request["session"]:
         os.setsid()
+    # As a terminal has it: what runs in the background of a shell is not to be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["directory"])

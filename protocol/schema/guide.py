@@ -126,8 +126,11 @@ def overview() -> Section:
                         " the server tells from the Yjs client that began its `body`, which"
                         " belongs to one account: ask [messages.list](#messageslist). Who may"
                         " write the document can still change the text of others there. Files of"
-                        " the author's that are named in `attachments` are shown to all members"
-                        " as long as the message is there."
+                        " the author's that the author, and nobody else, has named in"
+                        " `attachments` are shown to all members as long as they are named there."
+                        " One that its owner has moved out with [files.update](#filesupdate) comes"
+                        " back by a call of the owner's alone. A message's id counts within its"
+                        " memory: the same id in another one is another message."
                     ),
                     Paragraph(
                         "[messages.markRead](#messagesmarkread) moves a member's own read mark."

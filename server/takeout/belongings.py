@@ -84,10 +84,11 @@ class Belongings:
             for kind, count in folder.counts.items():
                 counts[kind] += count
             missing += folder.missing
-        loose = await _files(self._shelves.files, account_id, None)
+        loose = await self._shelves.exports.loose_files(account_id)
         shelf = _Files(self._shelves, packer, "")
-        await packer.add("files.json", as_json(await shelf.pack(loose)))
-        counts["files"] += len(loose) - len(shelf.missing)
+        kept = await shelf.pack(loose)
+        await packer.add("files.json", as_json(kept))
+        counts["files"] += len(kept)
         await packer.finish(
             createdAt=timestamp(datetime.now(UTC)),
             accountId=account_id,
@@ -143,7 +144,7 @@ class _Folder:
         self._packer = packer
         self._account_id = account_id
         self._memory = memory
-        self._path = f"memories/{slug(memory.title)}-{str(memory.id)[:8]}/"
+        self._path = f"memories/{slug(memory.title)}-{memory.id}/"
         self._files = _Files(shelves, packer, self._path)
         self.counts: dict[str, int] = {}
 
@@ -211,7 +212,7 @@ class _Folder:
     async def _version(self, version: Version, version_id: UUID) -> dict[str, Any]:
         layers = await self._shelves.history.layers(self._memory.id, version_id)
         moment = version.changed_at[:19].replace(":", "").replace("-", "")
-        path = f"history/{moment}-{str(version_id)[:8]}"
+        path = f"history/{moment}-{version_id}"
         about = {"path": f"{path}.yjs", **msgspec.to_builtins(version)}
         update = await self._shelves.workers.run(whole_version, layers)
         await self._packer.add(f"{self._path}{path}.yjs", update)
@@ -222,13 +223,13 @@ class _Folder:
 _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 
-async def _files(rows: FileRows, account_id: UUID, memory_id: UUID | None) -> list[File]:
-    """The files of a memory, or the account's own that are in none."""
+async def _files(rows: FileRows, account_id: UUID, memory_id: UUID) -> list[File]:
+    """The files of a memory."""
     files: list[File] = []
     page = 1
     while True:
         found = await rows.list(account_id, ListFiles(memory_id=memory_id, page=page, limit=_PAGE))
-        files += [file for file in found.files if file.memory_id == memory_id]
+        files += found.files
         if len(found.files) < _PAGE:
             return files
         page += 1

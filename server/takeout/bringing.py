@@ -1,7 +1,8 @@
 """What every import does, whatever it is of: categories by their names, files, and the tally."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4, uuid5
 
@@ -11,17 +12,24 @@ import msgspec
 from protocol.errors import ErrorCode, MemoError
 from server.files.names import kept
 from server.files.uploads import Uploads
-from server.takeout.sources import EntryError, Reader, Source
+from server.takeout.contents import plain
+from server.takeout.sources import ArchiveError, EntryError, Reader, Source
 from storage.categories import CategoryRows
 from storage.imports import ImportRows
 from storage.memories import MemoryRows
 from storage.uploads import Intake
 from sync.worker import WorkerPool
 
-MAX_SKIPPED = 1000  # that are named
+MAX_SKIPPED = 500  # that are named
+MAX_CHARACTERS = 200  # of a name, and of a reason
+MAX_LEFT_OUT = 100_000  # entries: an archive of nothing else takes its time as well
+MAX_HEAVY = 5  # entries that cost a worker its time or its life
+REST_SECONDS = 1.0  # at most, between two things that are brought in: edits go on beside them
+REST_SHARE = 0.5  # of the time that the last one took
 
 # What says nothing of the entry: the whole is to be tried again.
 _PASSING = (ErrorCode.UNAVAILABLE, ErrorCode.BUSY)
+_HEAVY = (ErrorCode.TIMEOUT, ErrorCode.INTERNAL)
 
 
 class Tally(msgspec.Struct):
@@ -37,7 +45,7 @@ class Tally(msgspec.Struct):
     def skip(self, path: str, reason: str) -> None:
         """Note that something of the archive is left out."""
         if len(self.skipped) < MAX_SKIPPED:
-            self.skipped.append((path, reason))
+            self.skipped.append((brief(path), brief(reason)))
 
 
 class Places(NamedTuple):
@@ -60,10 +68,11 @@ class NewCategory(NamedTuple):
 
 
 class BroughtFile(NamedTuple):
-    """A file to be stored: `wanted` is the id it should have, `name` what it is called."""
+    """A file to be stored, under the first of the `ids` that it can have; `name` is what it is
+    called."""
 
     path: str
-    wanted: UUID
+    ids: Sequence[UUID]
     name: str
     message_id: UUID | None = None
 
@@ -71,30 +80,58 @@ class BroughtFile(NamedTuple):
 class Bringing:
     """What is brought into one account from one source."""
 
-    def __init__(self, places: Places, account_id: UUID, source: Source, tally: Tally) -> None:
+    def __init__(
+        self,
+        places: Places,
+        account_id: UUID,
+        source: Source,
+        tally: Tally,
+        begun_at: datetime | None = None,
+    ) -> None:
         self.places = places
         self.account_id = account_id
         self.source = source
         self.reader = Reader(source)
         self.tally = tally
+        self._begun_at = begun_at
         self._categories: dict[str, UUID] | None = None
+        self._heavy = 0
+        self._left_out = 0
+        self._rested_at = asyncio.get_running_loop().time()
 
     async def attempt(self, path: str, work: Awaitable[None]) -> None:
         """Do one thing; that it cannot be done is noted.
 
         Raises:
+            ArchiveError: there is no use in going on.
             MemoError: `unavailable`, `busy`.
         """
         try:
             await work
         except EntryError as error:
-            self.tally.skip(path, str(error))
+            self._leave_out(path, str(error))
         except MemoError as error:
             if error.code in _PASSING:
                 raise
-            self.tally.skip(path, f"{error.code.value}: {error.message}")
+            self._leave_out(path, f"{error.code.value}: {error.message}")
+            self._heavy += error.code in _HEAVY
+            if self._heavy > MAX_HEAVY:
+                raise ArchiveError("too much in it takes too long to read") from error
         except asyncpg.DataError as error:
-            self.tally.skip(path, f"holds what cannot be stored: {error}")
+            self._leave_out(path, f"holds what cannot be stored: {error}")
+
+    def _leave_out(self, path: str, reason: str) -> None:
+        self.tally.skip(path, reason)
+        self._left_out += 1
+        if self._left_out > MAX_LEFT_OUT:
+            raise ArchiveError(f"more than {MAX_LEFT_OUT:,} entries cannot be brought in")
+
+    async def broken_off(self, memory_id: UUID) -> bytes | None:
+        """The document of a memory that an earlier try of this import made, and perhaps no more of
+        it: whatever follows is to be done again."""
+        if self._begun_at is None:
+            return None
+        return await self.places.rows.begun(memory_id, self._begun_at)
 
     def second(self, given: object) -> UUID:
         """The id that something gets here whose own is taken, or that has none."""
@@ -105,6 +142,7 @@ class Bringing:
 
         Raises:
             EntryError: with the reason.
+            ArchiveError: all together are too many.
         """
         return await asyncio.to_thread(self.reader.whole, path, limit)
 
@@ -140,18 +178,22 @@ class Bringing:
         return found[0] if found else None
 
     async def file(self, file: BroughtFile, memory_id: UUID | None, *, is_new: bool) -> None:
-        """Store a file, in a memory that is new here or was there already.
+        """Store a file, in a memory that is new here or was there already, or in none.
 
         Raises:
             EntryError, MemoError: with the reason.
         """
+        there = await self.places.rows.files(self.account_id, file.ids)
+        if memory_id in there.values():
+            return
+        if there and not (is_new and memory_id):
+            return  # it has been put elsewhere since
         # Read through first: what is not as it should be is never stored.
         uploads, reader = self.places.uploads, self.reader
         size = await asyncio.to_thread(reader.check, file.path, uploads.max_bytes)
-        refusal = MemoError(ErrorCode.CONFLICT)
-        for file_id in (file.wanted, self.second(file.wanted)):
-            name = kept(file.name)
-            intake = Intake(file_id, name, None, memory_id, file.message_id, expected=size)
+        refusal = MemoError(ErrorCode.CONFLICT, "its id is taken")
+        for file_id in file.ids:
+            intake = Intake(file_id, kept(file.name), None, memory_id, file.message_id, size)
             try:
                 made = await uploads.receive(
                     self.account_id, intake, _stepwise(reader.chunks(file.path))
@@ -165,8 +207,14 @@ class Bringing:
                 continue
             if made.memory_id == memory_id:
                 self.tally.files += 1
-            return
+                return
         raise refusal
+
+    async def rest(self) -> None:
+        """Let others have their turn, between two things that are brought in."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(min(REST_SECONDS, REST_SHARE * (loop.time() - self._rested_at)))
+        self._rested_at = loop.time()
 
 
 async def _stepwise(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -174,6 +222,8 @@ async def _stepwise(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def plain(text: str) -> str:
-    """The text as PostgreSQL stores it."""
-    return text.replace("\x00", "\ufffd")
+def brief(text: str) -> str:
+    """The text as it is told and kept: what an archive says may be of any length."""
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[: MAX_CHARACTERS - 1]}…"
+    return plain(text.encode(errors="replace").decode())

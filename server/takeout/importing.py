@@ -1,4 +1,5 @@
-"""Bringing archives back in the background: on any node, one at a time on each."""
+"""Bringing archives back in the background: on any node, a few at a time on each, and one of an
+account."""
 
 import asyncio
 import tempfile
@@ -19,11 +20,11 @@ from server.takeout.sources import ArchiveError, ZipSource
 from storage import outage
 from storage.blobs import Blob, Blobs
 from storage.files import FileRows
-from storage.imports import ClaimedImport
+from storage.imports import MAX_ATTEMPTS, ClaimedImport
 from sync.feed import Notices
 
 PROGRESS_SECONDS = 5.0
-MAX_ATTEMPTS = 3
+AT_ONCE = 3  # imports of a node: one that takes long does not hold up everybody's
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class Importing:
         self._blobs = blobs
         self._notices = notices
         self._metrics = metrics
-        self.jobs = Jobs("imports", self.carry_out_next)
+        self.jobs = Jobs("imports", self.carry_out_next, at_once=AT_ONCE)
 
     async def carry_out_next(self) -> bool:
         """Carry out the import that has waited longest. False when none waits.
@@ -56,12 +57,24 @@ class Importing:
             claimed = await self._rows.claim()
             if claimed is None:
                 return False
-            outcome = await self._carry_out(claimed)
+            if claimed.attempt > MAX_ATTEMPTS:
+                outcome = await self._give_up(claimed)
+            else:
+                outcome = await self._carry_out(claimed)
         self._metrics.imports.labels(outcome).inc()
         self._notices.feed_changed([claimed.account_id])
         if outcome != "postponed":
             self._notices.imports_changed(claimed.account_id)
         return True
+
+    async def _give_up(self, claimed: ClaimedImport) -> str:
+        log.warning("import.given_up", id=str(claimed.id), attempts=MAX_ATTEMPTS)
+        await self._rows.give_up(
+            claimed,
+            f"it was begun {MAX_ATTEMPTS} times and never came to an end; something in it may take"
+            " too long, or the server was stopped each time: import it in parts",
+        )
+        return "failed"
 
     async def _carry_out(self, claimed: ClaimedImport) -> str:
         """Carry out one import; returns what became of it."""
@@ -76,6 +89,8 @@ class Importing:
         except _LostError:
             return "postponed"
         except Exception as error:
+            if not await self._rows.held(claimed):
+                return "postponed"  # the account went meanwhile, and all that was its
             expected = isinstance(error, MemoError | TimeoutError)
             log.warning(
                 "import.broken", id=str(claimed.id), error=str(error), exc_info=not expected
@@ -97,7 +112,8 @@ class Importing:
             await self._fetch(blob, path)
             source = await asyncio.to_thread(ZipSource, path)
             try:
-                await bring(self._places, claimed.account_id, source, tally)
+                begun_at = claimed.created_at if claimed.attempt > 1 else None
+                await bring(self._places, claimed.account_id, source, tally, begun_at)
             finally:
                 source.close()
 

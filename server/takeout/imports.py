@@ -5,6 +5,7 @@ from uuid import uuid4
 from protocol.imports import Import, ImportList, Skipped, StartedImport, StartImport
 from protocol.records import Empty, timestamp
 from server.dispatch import Call
+from server.takeout.bringing import MAX_SKIPPED, brief
 from server.takeout.importing import Importing
 from storage.imports import ImportRow, ImportRows
 
@@ -41,7 +42,10 @@ def _import(row: ImportRow) -> Import:
         present=tally.get("present", 0),
         files=tally.get("files", 0),
         versions=tally.get("versions", 0),
-        skipped=[Skipped(path=path, reason=reason) for path, reason in tally.get("skipped", ())],
+        skipped=[
+            Skipped(path=brief(path), reason=brief(reason))
+            for path, reason in tally.get("skipped", ())[:MAX_SKIPPED]
+        ],
         error=row.error,
         created_at=timestamp(row.created_at),
         finished_at=timestamp(row.finished_at) if row.finished_at else None,

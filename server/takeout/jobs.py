@@ -1,4 +1,4 @@
-"""Jobs that wait in the database, carried out in the background: on any node, one at a time on
+"""Jobs that wait in the database, carried out in the background: on any node, few at a time on
 each."""
 
 import asyncio
@@ -18,17 +18,21 @@ log = structlog.get_logger(__name__)
 
 class Jobs:
     """`run` it as one task. `carry_out` does the job that has waited longest, and says whether
-    there was one; `tidy` is called when there is none. `kind` names the jobs in the log."""
+    there was one: `at_once` are under way at a time. `tidy` is called when there is none. `kind`
+    names the jobs in the log."""
 
     def __init__(
         self,
         kind: str,
         carry_out: Callable[[], Awaitable[bool]],
         tidy: Callable[[], Awaitable[object]] | None = None,
+        *,
+        at_once: int = 1,
     ) -> None:
         self._kind = kind
         self._carry_out = carry_out
         self._tidy = tidy
+        self._at_once = at_once
         self._news = asyncio.Event()
 
     def look(self) -> None:
@@ -37,7 +41,13 @@ class Jobs:
 
     async def run(self) -> None:
         """Carry out what waits, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._at_once):
+                group.create_task(self._run())
+
+    async def _run(self) -> None:
         while True:
+            # Whoever hears of a job first takes it; who comes too late finds none.
             self._news.clear()
             try:
                 with outage.reported():

@@ -15,7 +15,7 @@ from server.takeout.belongings import Belongings, Shelves
 from server.takeout.bringing import Places
 from server.takeout.exporting import Exporting
 from server.takeout.exports import Exports
-from server.takeout.importing import Importing
+from server.takeout.importing import AT_ONCE, Importing
 from server.takeout.imports import Imports
 from storage.accounts import Accounts
 from storage.blobs import Blobs
@@ -75,7 +75,7 @@ class Takeout(NamedTuple):
     ) -> AsyncIterator["Takeout"]:
         """Everything built; archives are made and brought back until the end."""
         # Apart from those for documents: archives may not make edits wait.
-        workers = WorkerPool(size=1)
+        workers = WorkerPool(size=1 + AT_ONCE)
         tasks = Tasks(lambda error: log.error("a task failed", exc_info=error))
         rows = ExportRows(pool)
         belongings = Belongings(shelves(pool, memories, store.rows, store.blobs, workers))

@@ -4,12 +4,16 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 DIRECTORY_BYTES = 16 << 20  # of what a ZIP archive has in it: about 100,000 entries
 TOTAL_BYTES = 20 << 30  # of all that is unpacked
+# What is kept in the database of a ZIP archive, unpacked: documents, notes, what is known of them.
+# Texts of people pack to a fifth; those that pack to less than this were made to fill a disk.
+TEXT_BYTES = 16 << 20
+TEXT_RATIO = 20  # and this many times the bytes of the archive
 CHUNK_BYTES = 256 << 10
 
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -30,8 +34,17 @@ class Digest(NamedTuple):
     sha256: str
 
 
+class Digests(Protocol):
+    """What entries should be, by their path."""
+
+    def get(self, path: str) -> Digest | None: ...
+
+
 class Source(Protocol):
-    """Entries by their path, with slashes. Its calls block."""
+    """Entries by their path, with slashes. Its calls block. `text_bytes` may be read of it as a
+    whole, entry by entry."""
+
+    text_bytes: int
 
     def names(self) -> list[str]: ...
 
@@ -68,6 +81,7 @@ class ZipSource:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             self._file.close()
             raise ArchiveError(f"it is no ZIP archive that can be read: {error}") from error
+        self.text_bytes = TEXT_BYTES + TEXT_RATIO * path.stat().st_size
 
     def names(self) -> list[str]:
         return [info.filename for info in self._zip.infolist() if not info.is_dir()]
@@ -110,6 +124,8 @@ class ZipSource:
 class DirectorySource:
     """The files in a directory, at any depth; links are not followed."""
 
+    text_bytes = TOTAL_BYTES  # whoever has it on a disk is no stranger
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -143,20 +159,28 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.expected: Mapping[str, Digest] | None = None
+        self.expected: Digests | None = None
         self._left = TOTAL_BYTES
+        self._text_left = source.text_bytes
 
     def whole(self, name: str, limit: int) -> bytes:
         """An entry of at most so many bytes.
 
         Raises:
             EntryError: with the reason.
+            ArchiveError: all texts together are more than may be brought in at once.
         """
         if self.source.size(name) > limit:
             raise EntryError(f"has more than {limit} bytes")
         data = bytearray()
         for chunk in self.chunks(name):
             data += chunk
+            self._text_left -= len(chunk)
+            if self._text_left < 0:
+                raise ArchiveError(
+                    f"it unpacks to more than {self.source.text_bytes} bytes of text, too many for"
+                    " its size: import it in parts"
+                )
             if len(data) > limit:
                 raise EntryError(f"has more than {limit} bytes")
         self._check(name, len(data), hashlib.sha256(data).hexdigest())

@@ -1,5 +1,6 @@
 """What belongs to an account: taken along, brought in, and deleted, from the settings."""
 
+import asyncio
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from uuid import uuid4
 from zipfile import ZipFile
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import FilePayload, Locator, Route, expect
 from pycrdt import Doc, Text
 
 from tests.browser.conftest import OpenWindow
@@ -30,14 +31,12 @@ async def archive(window: Window) -> Path:
     return path
 
 
-async def bring_in(window: Window, content: bytes) -> Locator:
-    """Brings a ZIP file in. Returns what is said of it."""
+async def choose(window: Window, content: bytes) -> Locator:
+    """Has a ZIP file brought in. Returns the settings."""
     dialog = await window.settings("Your data")
-    chosen = {"name": "all.zip", "mimeType": "application/zip", "buffer": content}
-    await dialog.get_by_label("ZIP file to bring in").set_input_files(chosen)  # type: ignore[arg-type]
-    newest = dialog.get_by_role("list", name="Brought in").get_by_role("listitem").first
-    await expect(newest).to_have_attribute("data-state", "done")
-    return newest
+    chosen = FilePayload(name="all.zip", mimeType="application/zip", buffer=content)
+    await dialog.get_by_label("ZIP file to bring in").set_input_files(chosen)
+    return dialog
 
 
 async def test_an_archive_is_made_and_downloaded(first: Window) -> None:
@@ -66,12 +65,26 @@ async def test_an_archive_and_a_folder_of_markdown_are_brought_into_another_acco
         notes.writestr("vault/broken.md", b"\xff\xfe")
     other = await open_window()
     await other.sign_up(Person("Grace", "Hopper", f"grace-{uuid4().hex}@example.org"))
-    report = await bring_in(other, taken)
+    dialog = await choose(other, taken)
+    report = dialog.get_by_role("list", name="Brought in").get_by_role("listitem").first
+    await expect(report).to_have_attribute("data-state", "done")
     await expect(report).to_contain_text("1 memory")
-    said = other.page.get_by_text("The archive is brought in: 1 memory.")
-    await expect(said).to_be_visible()
     await other.page.keyboard.press("Escape")
-    report = await bring_in(other, folder.getvalue())
+    closed = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await closed.wait()
+        await route.continue_()
+
+    await other.page.route("**/api/files", later)
+    dialog = await choose(other, folder.getvalue())
+    await expect(dialog.get_by_role("list", name="Being sent")).to_contain_text("all.zip")
+    await other.page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    closed.set()
+    await expect(other.page.get_by_text("The archive is brought in: 1 memory.")).to_be_visible()
+    dialog = await other.settings("Your data")
+    report = dialog.get_by_role("list", name="Brought in").get_by_role("listitem").first
     await report.get_by_text("1 entry was left out").click()
     await expect(report).to_contain_text("vault/broken.md")
     await expect(report).to_contain_text("is not text")

@@ -100,20 +100,29 @@ async def test_an_archive_holds_all_that_the_account_has(ada: Person, bob: Perso
     hidden = await bob.memory(title="Hidden")
     trashed = await ada.memory(title="Trashed")
     await ada.call("memories.delete", id=trashed)
+    left = await bob.memory(title="Left")
+    await bob.share(left, ada, "editor")
+    await ada.upload(b"mine", "mine.txt", memoryId=left)
+    await bob.call("sharing.remove", memoryId=left, userId=ada.id)
+    # Of one moment, and so alike at their beginning, as ids that begin with the time are.
+    for number in range(2):
+        alike = f"{own[:-12]}{number:012}"
+        assert isinstance(await ada.call("memories.create", id=alike, content={}), dict)
 
     archive = await downloaded(ada, await archive_of(ada))
     assert archive.testzip() is None
     manifest = json.loads(archive.read("manifest.json"))
-    assert manifest["counts"] == {"memories": 2, "messages": 1, "files": 3, "versions": 1}
+    assert manifest["counts"] == {"memories": 4, "messages": 1, "files": 4, "versions": 1}
     assert manifest["missing"] == []
     names = archive.namelist()
     assert {entry["path"] for entry in manifest["entries"]} == set(names) - {"manifest.json"}
+    assert len(names) == len(set(names))
     for entry in manifest["entries"]:
         content = archive.read(entry["path"])
         assert len(content) == entry["size"]
         assert hashlib.sha256(content).hexdigest() == entry["sha256"]
 
-    folder = f"memories/bread-butter-1-2-{own[:8]}/"
+    folder = f"memories/bread-butter-1-2-{own}/"
     about = json.loads(archive.read(f"{folder}memory.json"))
     assert about["memory"]["id"] == own
     assert (about["category"], about["memory"]["isFavorite"]) == ("Recipes", True)
@@ -135,9 +144,10 @@ async def test_an_archive_holds_all_that_the_account_has(ada: Person, bob: Perso
     past.apply_update(archive.read(folder + version["path"]))
     assert (version["name"], str(past.get("content", type=Text))) == ("First", "Flour.\nWater.")
 
-    assert f"memories/bob-s-{theirs[:8]}/memory.md" in names
-    assert not [name for name in names if hidden[:8] in name or trashed[:8] in name]
+    assert f"memories/bob-s-{theirs}/memory.md" in names
+    assert not [name for name in names if hidden in name or trashed in name]
     assert archive.read("files/loose.txt") == b"loose"
+    assert archive.read("files/mine.txt") == b"mine"
     everything = b"".join(archive.read(name) for name in names)
     for secret in ("argon2", PASSWORD, ada.token, bob.email):
         assert secret.encode() not in everything
@@ -248,3 +258,19 @@ async def test_an_archive_brings_everything_back_on_another_server(
     assert (await bob.call("memories.get", id=own))["memory"]["role"] == "editor"
     twice = await brought(bob, reply.content)
     assert (twice["memories"], twice["present"]) == (0, 2)
+
+
+async def test_a_memory_in_the_trash_comes_back_as_a_copy_that_outlives_it(ada: Person) -> None:
+    own = await ada.memory(title="Trip", content={"text": "body"})
+    photo = await ada.upload(b"the only one", "photo.txt")
+    said = await ada.call("messages.create", memoryId=own, content="see", attachments=[photo["id"]])
+    assert isinstance(said, dict)
+    reply = await ada.http.get((await archive_of(ada))["url"])
+    await ada.call("memories.delete", id=own)
+    outcome = await brought(ada, reply.content)
+    assert (outcome["memories"], outcome["files"], outcome["skipped"]) == (1, 1, [])
+    await ada.call("memories.purge", id=own)
+    [copy] = (await ada.call("memories.list"))["memories"]
+    assert copy["id"] != own
+    [file] = (await ada.call("files.list", memoryId=copy["id"]))["files"]
+    assert (await ada.http.get(f"/api/files/{file['id']}")).content == b"the only one"

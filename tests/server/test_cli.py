@@ -264,6 +264,10 @@ async def test_the_demo_is_made_once_with_or_without_a_server(
         assert again.returncode == 0, again.stderr
         assert " serve" not in again.stdout
         assert await memories() == 25
+        assert await pool.fetchval("SELECT count(*) FROM messages") == 6
+        assert (
+            await pool.fetchval("SELECT count(*) FROM memberships WHERE category_id IS NULL") < 10
+        )
         password = re.search(r"Password +(\S+)", again.stdout)
         assert password is not None
         assert sign_in(url, "demo@example.com", password[1]).status_code == 200

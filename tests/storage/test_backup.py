@@ -115,6 +115,7 @@ async def fill(pool: asyncpg.Pool) -> tuple[Author, UUID]:
         memory_id,
     )
     await pool.execute("INSERT INTO document_clients VALUES ($1, 9, NULL)", memory_id)
+    await pool.execute("INSERT INTO document_reservations VALUES ($1, 8)", memory_id)
     await pool.execute(
         "UPDATE memories SET content = $1, tags = $2, title = $3",
         {"text": "a\nb", "deep": [1e300, None, {"ü": "\U0001f511"}]},

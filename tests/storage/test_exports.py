@@ -8,7 +8,7 @@ import pytest
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from storage.exports import MAX_ATTEMPTS, MAX_KEPT, ExportRows
-from tests.rows import add_person
+from tests.rows import add_memory, add_person, delete_memory
 
 SHA = b"s" * 32
 
@@ -105,3 +105,37 @@ async def test_an_archive_goes_with_its_account(
     assert not await exports.renew(claimed)
     assert not await exports.finish(claimed, 3, ["a"], SHA)
     assert await pool.fetchval("SELECT bool_and(freed_at IS NOT NULL) FROM blobs")
+
+
+async def test_files_in_memories_that_one_may_not_read_are_loose(
+    exports: ExportRows, ada: Author, pool: asyncpg.Pool
+) -> None:
+    bob = await add_person(pool)
+    own, trashed = await add_memory(pool, ada), await add_memory(pool, ada)
+    shared = await add_memory(pool, bob, editor=ada)
+    left = await add_memory(pool, bob)
+    gone = await add_memory(pool, bob, editor=ada)
+    for memory_id in (trashed, gone):
+        await delete_memory(pool, memory_id)
+    for name, memory_id in {
+        "own": own,
+        "trashed": trashed,
+        "shared": shared,
+        "left": left,
+        "gone": gone,
+        "none": None,
+    }.items():
+        for owner in (ada, bob):
+            await pool.execute(
+                """
+                INSERT INTO files (user_id, memory_id, filename, original_filename, file_type,
+                    file_size, sha256, storage_path)
+                VALUES ($1, $2, $3, $3, 'text/plain', 1, '', 'somewhere')
+                """,
+                owner.account_id,
+                memory_id,
+                name,
+            )
+    found = await exports.loose_files(ada.account_id)
+    assert sorted(file.filename for file in found) == ["gone", "left", "none"]
+    assert {file.user_id for file in found} == {ada.account_id}

@@ -6,10 +6,12 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author, Known, Message, Projection
 from protocol.records import timestamp
+from storage.files import FileRows
 from storage.memories import MemoryRows
 from storage.messages import MAX_UNREAD, MessageRows
 from tests.rows import add_member, add_memory, add_person
@@ -68,6 +70,7 @@ def message(content: str, client: int | None = ADA, **fields: Any) -> Message:
         "status": "sent",
         "created_at": None,
         "digest": content.encode().ljust(8)[:8],
+        "attached_by": client,
     }
     return Message(content=content, client=client, **{**empty, **fields})
 
@@ -96,7 +99,7 @@ async def test_messages_follow_the_document(stage: Stage) -> None:
     await stage.save(first, message("two"))
     await stage.save(message("ONE", id=first.id), message("three"))
     assert await stage.contents() == ["ONE", "three"]
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.user_id, row.message.memory_id) == (stage.ada, stage.memory)
     assert row.message.created_at == "2026-01-31T08:30:00.123Z"
@@ -108,22 +111,18 @@ async def test_the_author_is_whose_client_began_the_text_whatever_the_document_c
     stage: Stage,
 ) -> None:
     posing = message("posing", BOB, user_id=stage.ada)
-    stranger = (await add_person(stage.pool)).account_id
-    left = (await add_person(stage.pool)).account_id
-    await stage.pool.execute("INSERT INTO document_clients VALUES ($1, 9, $2)", stage.memory, left)
     messages = {
         posing: stage.bob,
         message("not told", BOB): stage.bob,
-        message("the server's for a member", SERVER, user_id=stage.bob): stage.bob,
-        message("for one who left", SERVER, user_id=left): left,
-        message("for a stranger", SERVER, user_id=stranger): None,
-        message("for nobody there is", SERVER, user_id=uuid4()): None,
+        message("the server has restored it", SERVER, user_id=stage.bob): stage.bob,
+        message("the server does not know", SERVER): None,
+        message("of somebody who is gone", SERVER, user_id=uuid4()): None,
         message("of no client", None, user_id=stage.ada): None,
         message("of a client not known", 77, user_id=stage.ada): None,
     }
     await stage.save(*messages)
     for written, author in messages.items():
-        row = await stage.rows.find(written.id)
+        row = await stage.rows.find(stage.memory, written.id)
         assert row is not None
         assert row.message.user_id == author, written.content
 
@@ -133,28 +132,32 @@ async def test_a_message_that_comes_back_is_its_authors_still(stage: Stage) -> N
     first = message("hers", ADA, created_at=START)
     await stage.save(first)
     await stage.save()
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.content, await stage.contents()) == ("", [])
     assert row.deleted_at is not None
     await stage.save(message("again", BOB, id=first.id))
-    row = await stage.rows.find(first.id)
+    row = await stage.rows.find(stage.memory, first.id)
     assert row is not None
     assert (row.message.user_id, row.deleted_at) == (stage.ada, None)
     assert row.message.created_at == timestamp(START)
 
 
-async def test_a_message_of_another_memory_cannot_be_taken_over(
+async def test_a_message_of_another_memory_can_neither_be_taken_over_nor_kept_out(
     pool: asyncpg.Pool, stage: Stage
 ) -> None:
+    """Whoever reads a message's id may use it in a memory of their own, also first."""
     mine = message("mine")
     await stage.save(mine)
     other = Stage(
         pool, await add_memory(pool, await add_person(pool)), Author(uuid4()), Author(uuid4())
     )
-    await other.save(message("stolen", id=mine.id), message("theirs"))
+    first = message("first")
+    await other.save(message("another", id=mine.id), first)
+    assert sorted(await other.contents()) == ["another", "first"]
+    await stage.save(mine, message("mine too", id=first.id))
     await other.save()
-    assert await stage.contents() == ["mine"]
+    assert sorted(await stage.contents()) == ["mine", "mine too"]
     assert await other.contents() == []
 
 
@@ -166,11 +169,11 @@ async def test_of_rows_that_are_known_only_what_differs_is_written(stage: Stage)
     assert {known.digests[at : at + 24] for at in range(0, 72, 24)} == {
         each.id.bytes + each.digest for each in (kept, changed, removed)
     }
-    before = await stage.rows.find(kept.id)
+    before = await stage.rows.find(stage.memory, kept.id)
     new = message("CHANGED", id=changed.id)
     assert await stage.save(new, known=1, gone=[removed.id])
     assert sorted(await stage.contents()) == ["CHANGED", "kept"]
-    assert await stage.rows.find(kept.id) == before
+    assert await stage.rows.find(stage.memory, kept.id) == before
     assert (await stage.rows.known(stage.memory)).offset == 2
 
 
@@ -204,7 +207,7 @@ async def test_a_part_of_the_rows_is_written_and_stands_for_no_offset_yet(stage:
 
 async def test_a_memory_that_is_not_there_has_no_rows(stage: Stage) -> None:
     assert await stage.rows.known(uuid4()) == Known(0, b"")
-    assert await stage.rows.find(uuid4()) is None
+    assert await stage.rows.find(stage.memory, uuid4()) is None
     assert not await stage.rows.behind(uuid4())
 
 
@@ -245,7 +248,7 @@ async def test_before_and_after_leave_out_their_own_moment(stage: Stage) -> None
 async def test_a_message_is_never_of_the_future(stage: Stage) -> None:
     late = message("late", created_at=datetime(9999, 1, 1, tzinfo=UTC))
     await stage.save(late)
-    row = await stage.rows.find(late.id)
+    row = await stage.rows.find(stage.memory, late.id)
     assert row is not None
     assert row.message.created_at == row.message.received_at
 
@@ -334,6 +337,77 @@ async def test_files_of_the_author_go_with_the_message_and_only_with_it(
     assert (await places())[0] == (stage.memory, first.id)
     await stage.save(known=4, gone=[first.id])
     assert (await places())[0] == (None, None)
+
+
+async def place(stage: Stage, file_id: UUID) -> tuple[UUID | None, UUID | None]:
+    row = await stage.pool.fetchrow(
+        "SELECT memory_id, message_id FROM files WHERE id = $1", file_id
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_a_file_goes_with_a_message_by_the_word_of_its_owner_only(stage: Stage) -> None:
+    """Ada wrote the message; who listed her file in it is another question."""
+    hers = await add_file(stage.pool, stage.ada)
+    first = message("a", ADA, attachments=[hers])
+    for client in (BOB, SERVER, 77, None):
+        await stage.save(replace(first, attached_by=client, digest=uuid4().bytes[:8]))
+        assert await place(stage, hers) == (None, None), client
+    await stage.save(first)
+    assert await place(stage, hers) == (stage.memory, first.id)
+
+
+async def test_a_file_that_was_taken_out_stays_out(stage: Stage) -> None:
+    files = FileRows(stage.pool, 10_000)
+    hers = await add_file(stage.pool, stage.ada)
+    messages = [message(text, ADA, attachments=[hers]) for text in "ab"]
+    for number, each in enumerate(messages):
+        await stage.save(each, known=2 * number)
+        assert await place(stage, hers) == (stage.memory, each.id)
+        await files.update(hers, stage.ada, memory_id=None)
+        # The message still lists it, and is written again.
+        await stage.save(*messages[: number + 1], known=2 * number + 1)
+        assert await place(stage, hers) == (None, None)
+    # Its owner may put it back.
+    assert set(await stage.rows.attach(stage.ada, stage.memory, messages[0].id, [hers])) == {
+        stage.ada,
+        stage.bob,
+    }
+    assert await place(stage, hers) == (stage.memory, messages[0].id)
+    assert await stage.rows.attach(stage.ada, stage.memory, messages[0].id, [hers]) == []
+
+
+async def test_files_are_put_with_their_owners_own_message_that_lists_them(stage: Stage) -> None:
+    hers, his, other = [
+        await add_file(stage.pool, owner) for owner in (stage.ada, stage.bob, stage.ada)
+    ]
+    first = message("a", ADA, attachments=[hers, his], attached_by=BOB)
+    await stage.save(first)
+    for account in (stage.bob, stage.ada):
+        await stage.rows.attach(account, stage.memory, first.id, [hers, his, other])
+        assert await place(stage, his) == await place(stage, other) == (None, None)
+        expected = (stage.memory, first.id) if account == stage.ada else (None, None)
+        assert await place(stage, hers) == expected
+
+
+async def test_a_file_uploaded_for_a_message_stays_while_others_write(stage: Stage) -> None:
+    first, second = message("a", ADA), message("b", ADA)
+    early, late = [await add_file(stage.pool, stage.ada, stage.memory) for _ in range(2)]
+    for file_id, each in ((early, first), (late, second)):
+        await stage.pool.execute("UPDATE files SET message_id = $2 WHERE id = $1", file_id, each.id)
+    await stage.save(first)
+    await stage.save(message("c", BOB), known=1)
+    assert await place(stage, early) == (stage.memory, first.id)
+    # It is about to be written, and to list its file.
+    assert await place(stage, late) == (stage.memory, second.id)
+    await stage.save(replace(second, attachments=[late]), known=2)
+    await stage.save(message("d", BOB), known=3)
+    assert await place(stage, late) == (stage.memory, second.id)
+    await stage.save(replace(second, digest=bytes(8)), known=4)
+    assert await place(stage, late) == (None, None)
+    await stage.save(known=5, gone=[first.id])
+    assert await place(stage, early) == (None, None)
 
 
 async def test_files_that_cannot_be_attached_are_named(pool: asyncpg.Pool, stage: Stage) -> None:

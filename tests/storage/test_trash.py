@@ -26,6 +26,7 @@ TABLES = {
     "document_updates": "document_id",
     "document_snapshots": "document_id",
     "document_clients": "document_id",
+    "document_reservations": "document_id",
     "document_authors": "document_id",
 }
 
@@ -52,6 +53,7 @@ async def full_memory(pool: asyncpg.Pool, owner: Author, **members: Author) -> U
     await log.commit([Entry(memory_id, owner, b"x", ((7, owner.account_id),))])
     await log.commit([Entry(memory_id, owner, b"y")])
     assert await log.save_snapshot(memory_id, Snapshot(1, b"all", b"state"))
+    await pool.execute("INSERT INTO document_reservations VALUES ($1, 8)", memory_id)
     moment = await pool.fetchval("SELECT now()")
     await log.trim(memory_id, 1, [Authorship(7, 0, 1, owner.account_id, None, moment)])
     await pool.execute("INSERT INTO messages (memory_id, content) VALUES ($1, 'm')", memory_id)

@@ -3,7 +3,7 @@ calls can be met by a race or an outage, and a node of them. The database is alw
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -64,6 +64,7 @@ class RacingLog(UpdateLog):
         self.before: dict[str, Intervention] = {}
         self.after: dict[str, Intervention] = {}
         self.calls: Counter[str] = Counter()
+        self.returns: Counter[str] = Counter()
         self.commits: list[list[bytes]] = []
         self.news = News()
 
@@ -79,6 +80,8 @@ class RacingLog(UpdateLog):
         result = await call
         if (intervention := self.after.pop(name, None)) is not None:
             await intervention()
+        self.returns[name] += 1
+        self.news.tell()
         return result
 
     async def role(self, document_id: UUID, account_id: UUID) -> Role | None:
@@ -92,6 +95,12 @@ class RacingLog(UpdateLog):
     async def standing(self, document_id: UUID) -> Standing | None:
         standing: Standing | None = await self._meet("standing", super().standing(document_id))
         return standing
+
+    async def reserve(
+        self, document_id: UUID, clients: Mapping[int, UUID], used: Sequence[int]
+    ) -> bool:
+        shared: bool = await self._meet("reserve", super().reserve(document_id, clients, used))
+        return shared
 
     async def head(self, document_id: UUID) -> int:
         head: int = await self._meet("head", super().head(document_id))

@@ -216,7 +216,9 @@ def test_messages_are_read_with_their_fields() -> None:
     assert message.id == message_id
     assert message.content == "hello\ufffd"
     assert (message.message_type, message.status) == ("voice", "read")
-    assert (message.user_id, message.parent_message_id) == (author, parent)
+    assert message.parent_message_id == parent
+    # A name in a document is nobody's word.
+    assert message.user_id is None
     assert (message.metadata, message.attachments) == (
         {"seconds": 3},
         [author, parent],
@@ -474,6 +476,32 @@ def test_a_message_is_of_the_client_that_began_its_text() -> None:
     assert project([doc.get_update()]).messages[0].client == 5
     doc.get("messages", type=Map)[str(message_id)]["body"] = "plain"
     assert project([doc.get_update()]).messages[0].client is None
+
+
+def test_of_the_files_of_a_message_it_is_told_who_wrote_which_they_are() -> None:
+    files = [str(uuid4()), str(uuid4())]
+    ids = [uuid4() for _ in range(4)]
+    ada: Doc[Any] = Doc(client_id=2)
+    messages = ada.get("messages", type=Map)
+    with ada.transaction():
+        for message_id in ids:
+            messages[str(message_id)] = Map({"body": Text("a"), "attachments": files})
+        messages[str(ids[2])]["attachments"] = Array(files)
+        messages[str(ids[3])]["attachments"] = Array(files[:1])
+    bob: Doc[Any] = Doc(client_id=3)
+    bob.apply_update(ada.get_update())
+    theirs = bob.get("messages", type=Map)
+    theirs[str(ids[1])]["attachments"] = files
+    theirs[str(ids[3])]["attachments"].append(files[1])
+    updates = [ada.get_update(), bob.get_update()]
+    projection = project(updates, Known(0, b""))
+    assert all(message.attachments == [*map(UUID, files)] for message in projection.messages)
+    told = {message.id: message.attached_by for message in projection.messages}
+    # The last list is of them both.
+    assert told == dict(zip(ids, (2, 3, 2, None), strict=True))
+    # Rows that are made with an edit say the same.
+    _, projection = edit(updates, Edit(title="t"), 4, ids)
+    assert {message.id: message.attached_by for message in projection.messages} == told
 
 
 def test_of_a_message_too_large_for_a_page_of_them_rows_have_a_part() -> None:

@@ -33,6 +33,7 @@ from sync.feed import Notices, account_topic
 from sync.history import History
 from sync.versions import DAY, Versions
 from tests.rows import add_member, add_person
+from tests.storage.test_messages import add_file
 from tests.sync.doubles import Device, Gate, Node, memories_of, outage, projector_of, running
 
 
@@ -312,6 +313,125 @@ async def test_nobody_is_made_to_have_said_something_by_a_restore(
     assert tuple(row) == (bob.author.account_id, "I owe you")
 
 
+async def test_what_stood_in_a_messages_place_makes_it_no_one_elses(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    """A message is written in another's name and taken out of the way before any row has it: the
+    restore makes it anew, and whoever made it that way is asked for nothing else."""
+    bob = Caller(await add_person(pool))
+    memory, victim = await stage.create(ada), str(ada.author.account_id)
+    await add_member(pool, memory, bob.author, "editor")
+    device = Device(bob.author)
+    await device.open(stage.node.hub, memory)
+    device.content()
+    ids = [str(uuid4()) for _ in range(4)]
+
+    async def write(change: Any) -> None:
+        before = device.doc.get_state()
+        with device.doc.transaction():
+            change(device.doc.get("messages", type=Map))
+        await device.ack(device.submit(device.doc.get_update(before)))
+
+    def forge(messages: Map[Any]) -> None:
+        for message in ids:
+            messages[message] = Map({"body": Text("I resign"), "userId": victim})
+
+    def clear(messages: Map[Any]) -> None:
+        messages[ids[0]] = "nothing"
+        messages[ids[1]] = {"body": "nothing", "userId": victim}
+        messages[ids[2]]["body"] = "nothing"
+        del messages[ids[3]]
+
+    await write(forge)
+    version = await stage.save(bob, memory)
+    await write(clear)
+    await stage.restore(bob, memory, version)
+    query = "SELECT user_id, content FROM messages WHERE memory_id = $1"
+    rows = await pool.fetch(query, memory)
+    assert [tuple(row) for row in rows] == [(bob.author.account_id, "I resign")] * 4
+    # The names in the document were made true; putting another there changes nothing.
+    await device.reach(await stage.node.log.head(memory))
+    device.content()
+    names = [device.doc.get("messages", type=Map)[message]["userId"] for message in ids]
+    assert names == [str(bob.author.account_id)] * 4
+    await write(lambda messages: [messages[key].update({"userId": victim}) for key in ids])
+    version = await stage.save(bob, memory)
+    await write(lambda messages: [messages.__delitem__(key) for key in ids])
+    await stage.restore(ada, memory, version)
+    assert [tuple(row) for row in await pool.fetch(query, memory)] == [
+        (bob.author.account_id, "I resign")
+    ] * 4
+    answer = await stage.history.get(ada, GetVersion(memory_id=memory, version_id=version))
+    assert [each.user_id for each in answer.memory.messages] == [bob.author.account_id] * 4
+
+
+async def test_files_come_back_with_a_message_when_their_owner_restores_it(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    bob = Caller(await add_person(pool))
+    memory, message = await stage.create(ada), uuid4()
+    await add_member(pool, memory, bob.author, "editor")
+    file_id = await add_file(pool, ada.author.account_id)
+    device = Device(ada.author)
+    await device.open(stage.node.hub, memory)
+    device.content()
+    messages = device.doc.get("messages", type=Map)
+
+    async def write(change: Any) -> None:
+        before = device.doc.get_state()
+        change()
+        await device.ack(device.submit(device.doc.get_update(before)))
+
+    async def place() -> tuple[UUID | None, UUID | None]:
+        row = await pool.fetchrow("SELECT memory_id, message_id FROM files")
+        assert row is not None
+        return row[0], row[1]
+
+    said = Map({"body": Text("hello"), "attachments": [str(file_id)]})
+    await write(lambda: messages.__setitem__(str(message), said))
+    version = await stage.save(ada, memory)
+    await write(lambda: messages.__delitem__(str(message)))
+    # Once another member has brought the message back, there is nothing left to restore.
+    for who in (bob, ada):
+        await stage.restore(who, memory, version)
+        assert await place() == (None, None)
+    await device.reach(await stage.node.log.head(memory))
+    device.content()
+    await write(lambda: messages.__delitem__(str(message)))
+    await stage.restore(ada, memory, version)
+    assert await place() == (memory, message)
+
+
+async def test_a_restore_puts_no_file_with_a_message_that_others_listed(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    """Whoever has its owner restore a version may have put the file's id there."""
+    bob = Caller(await add_person(pool))
+    memory, message = await stage.create(ada), str(uuid4())
+    await add_member(pool, memory, bob.author, "editor")
+    secret = await add_file(pool, ada.author.account_id)
+
+    async def write(who: Caller, change: Any) -> None:
+        device = Device(who.author)
+        await device.open(stage.node.hub, memory)
+        device.content()
+        before = device.doc.get_state()
+        change(device.doc.get("messages", type=Map))
+        await device.ack(device.submit(device.doc.get_update(before)))
+
+    said = Map({"body": Text("hello"), "attachments": [str(uuid4())]})
+    await write(ada, lambda messages: messages.__setitem__(message, said))
+    listed = {"attachments": [str(secret)]}
+    await write(bob, lambda messages: messages[message].update(listed))
+    version = await stage.save(bob, memory)
+    await write(bob, lambda messages: messages[message].update({"attachments": []}))
+    for who in (bob, ada):
+        await stage.restore(who, memory, version)
+        row = await pool.fetchrow("SELECT memory_id, message_id FROM files")
+        assert row is not None
+        assert tuple(row) == (None, None)
+
+
 async def test_a_restore_works_after_the_rows_of_the_log_are_gone(
     stage: Stage, ada: Caller
 ) -> None:
@@ -341,6 +461,31 @@ async def test_a_restore_that_is_repeated_does_not_undo_what_was_written_since(
     # Of what is no restore, or of another one, the id is taken.
     assert await refusal(stage.restore(ada, memory, version, id=version)) is ErrorCode.CONFLICT
     assert await refusal(stage.restore(ada, memory, kept, id=kept)) is ErrorCode.CONFLICT
+
+
+async def test_a_restore_that_is_made_again_under_another_client_id_is_one(
+    stage: Stage, pool: asyncpg.Pool, ada: Caller
+) -> None:
+    memory, kept = await stage.create(ada), uuid4()
+    device = Device(ada.author)
+    await device.open(stage.node.hub, memory)
+    await device.ack(device.submit(device.type("one")))
+    version = await stage.save(ada, memory)
+    await device.ack(device.submit(device.type("two")))
+    # On another node, so that this one does not know.
+    await pool.execute(
+        "INSERT INTO document_clients VALUES ($1, $2, $3)",
+        memory,
+        stage.node.hub.client_id(memory),
+        ada.author.account_id,
+    )
+    restored = await stage.restore(ada, memory, version, id=kept)
+    assert restored.content == {"text": "one"}
+    head = await stage.node.log.head(memory)
+    assert await stage.restore(ada, memory, version, id=kept) == restored
+    assert await stage.node.log.head(memory) == head
+    [saved] = [each for each in await stage.list(ada, memory) if each.id == kept]
+    assert saved.restored_id == version
 
 
 async def test_a_restore_that_failed_halfway_is_done_when_it_is_repeated(

@@ -13,7 +13,7 @@ from protocol.log import Author, Entry, Projection, Snapshot
 from sync.broker import LocalBroker
 from sync.document import Edit, edit, merge
 from sync.hub import Make
-from tests.rows import add_person, delete_memory
+from tests.rows import add_member, add_person, delete_memory
 from tests.sync.doubles import SECONDS, Device, Gate, Node, running
 
 
@@ -211,8 +211,8 @@ async def test_two_nodes_that_write_one_document_show_both_sides_the_same(
 def setting(title: str) -> Make:
     """A server-side edit that sets the title, run here instead of in a worker."""
 
-    async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-        return edit(updates, Edit(title=title), 99)
+    async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
+        return edit(updates, Edit(title=title), client_id)
 
     return make
 
@@ -235,9 +235,9 @@ async def test_a_server_side_write_overtaken_by_a_device_says_its_rows_were_not_
     writer = Device(ada)
     await writer.open(node.hub, memory)
 
-    async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+    async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
         await writer.ack(writer.submit(writer.type("overtakes")))
-        return edit(updates, Edit(title="late"), 99)
+        return edit(updates, Edit(title="late"), client_id)
 
     assert not await node.hub.write(memory, ada, make)
     assert await node.log.head(memory) == 2
@@ -247,9 +247,9 @@ async def test_a_server_side_write_overtaken_by_a_device_says_its_rows_were_not_
 async def test_server_side_writes_at_once_build_on_each_other(
     node: Node, memory: UUID, ada: Author
 ) -> None:
-    async def append(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
-        [text] = [edit(updates, Edit(), 99)[1].content["text"]]
-        return edit(updates, Edit(text=f"{text}x"), 99)
+    async def append(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
+        [text] = [edit(updates, Edit(), client_id)[1].content["text"]]
+        return edit(updates, Edit(text=f"{text}x"), client_id)
 
     assert all(await asyncio.gather(*(node.hub.write(memory, ada, append) for _ in range(8))))
     reader = Device(ada)
@@ -285,15 +285,61 @@ async def test_a_server_side_write_by_one_without_the_right_is_refused(
     assert await node.log.head(memory) == 0
 
 
+async def test_the_server_writes_though_others_have_taken_its_client_id(
+    pool: asyncpg.Pool, node: Node, memory: UUID, ada: Author
+) -> None:
+    mallory = await add_person(pool)
+    await add_member(pool, memory, mallory, "editor")
+    squatter = Device(mallory, client_id=node.hub.client_id(memory))
+    await squatter.open(node.hub, memory)
+    await squatter.ack(squatter.submit(squatter.type("mine")))
+    assert await node.hub.write(memory, ada, setting("hello"))
+    assert await node.hub.write(memory, ada, setting("hello again"))
+    assert await pool.fetchval("SELECT title FROM memories WHERE id = $1", memory) == "hello again"
+    clients = await pool.fetch(
+        "SELECT client FROM document_clients WHERE account_id IS NULL AND document_id = $1", memory
+    )
+    assert len(clients) == 1
+
+
+@pytest.mark.parametrize("taken", [1, 10])
+async def test_a_client_id_that_is_taken_on_another_node_is_found_to_be_at_the_commit(
+    pool: asyncpg.Pool, node: Node, memory: UUID, ada: Author, taken: int
+) -> None:
+    tried: list[int] = []
+
+    async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
+        tried.append(client_id)
+        if len(tried) <= taken:
+            await pool.execute(
+                "INSERT INTO document_clients VALUES ($1, $2, $3)",
+                memory,
+                client_id,
+                ada.account_id,
+            )
+        return edit(updates, Edit(title="hello"), client_id)
+
+    async with asyncio.timeout(SECONDS):
+        if taken == 1:
+            assert await node.hub.write(memory, ada, make)
+        else:  # it is not tried for ever
+            with pytest.raises(MemoError) as refused:
+                await node.hub.write(memory, ada, make)
+            assert refused.value.code is ErrorCode.CLIENT_ID_TAKEN
+    assert len(set(tried)) == len(tried) == min(taken + 1, 4)
+    title = await pool.fetchval("SELECT title FROM memories WHERE id = $1", memory)
+    assert title == ("hello" if taken == 1 else None)
+
+
 async def test_a_stop_finishes_a_server_side_write_that_was_begun(
     node: Node, memory: UUID, ada: Author
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def make(updates: Sequence[bytes]) -> tuple[bytes | None, Projection]:
+    async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
         begun.set()
         await go_on.wait()
-        return edit(updates, Edit(title="x"), 99)
+        return edit(updates, Edit(title="x"), client_id)
 
     writing = asyncio.create_task(node.hub.write(memory, ada, make))
     await asyncio.wait_for(begun.wait(), SECONDS)

@@ -25,6 +25,7 @@ from protocol.messages import (
     UpdateMessage,
 )
 from protocol.thread import Thread
+from storage.files import FileRows
 from storage.memories import MemoryRows
 from storage.messages import MessageRows
 from sync.broker import LocalBroker
@@ -260,15 +261,28 @@ async def test_an_id_that_is_taken_is_a_conflict(stage: Stage) -> None:
     made = await stage.create(stage.ada)
     error = await refusal(stage.create(stage.editor, id=made.id))
     assert (error.code, error.details) == (ErrorCode.CONFLICT, {"id": "is taken"})
-    other = await stage.memories.create(stage.stranger, CreateMemory(title="t"))
-    elsewhere = CreateMessage(memory_id=other.memory.id, content="x", id=made.id)
-    error = await refusal(stage.messages.create(stage.stranger, elsewhere))
-    assert error.code is ErrorCode.CONFLICT
-    # In the author's own other memory as well.
-    mine = await stage.memories.create(stage.ada, CreateMemory(title="t"))
-    elsewhere = CreateMessage(memory_id=mine.memory.id, content="x", id=made.id)
-    error = await refusal(stage.messages.create(stage.ada, elsewhere))
-    assert error.code is ErrorCode.CONFLICT
+
+
+async def test_the_id_of_a_message_is_free_in_other_memories(stage: Stage) -> None:
+    """Nobody can tell by it whether another memory has such a message, nor take it there."""
+    made = await stage.create(stage.ada)
+    for caller in (stage.stranger, stage.ada):
+        other = await stage.memories.create(caller, CreateMemory(title="t"))
+        elsewhere = CreateMessage(memory_id=other.memory.id, content="x", id=made.id)
+        assert (await stage.messages.create(caller, elsewhere)).message.content == "x"
+    # Whoever is quicker than the rows of a device's message does not keep it from its list.
+    device = await stage.device(stage.ada)
+    taken = uuid4()
+    update = written(
+        device, lambda doc: Thread(doc).add("hers", user_id=stage.ada.id, message_id=taken)
+    )
+    theirs = await stage.memories.create(stage.viewer, CreateMemory(title="t"))
+    squat = CreateMessage(memory_id=theirs.memory.id, content="x", id=taken)
+    await stage.messages.create(stage.viewer, squat)
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    assert sorted(await stage.contents()) == ["hello", "hers"]
+    assert (await stage.update(stage.ada, taken, content="HERS")).content == "HERS"
 
 
 async def test_a_deleted_message_stays_deleted_however_late_its_create_comes(stage: Stage) -> None:
@@ -466,6 +480,67 @@ async def test_attachments_are_the_callers_files(stage: Stage) -> None:
     assert error.code is ErrorCode.CONFLICT
     error = await refusal(stage.update(stage.commenter, made.id, attachments=[theirs]))
     assert error.code is ErrorCode.NOT_FOUND
+
+
+async def place(stage: Stage, file_id: UUID) -> tuple[UUID | None, UUID | None]:
+    row = await stage.pool.fetchrow(
+        "SELECT memory_id, message_id FROM files WHERE id = $1", file_id
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_a_message_that_its_authors_device_wrote_has_its_files(stage: Stage) -> None:
+    hers, more = [await add_file(stage.pool, stage.editor.id) for _ in range(2)]
+    device = await stage.device(stage.editor)
+    made: list[UUID] = []
+
+    def post(doc: Doc[Any]) -> None:
+        made.append(Thread(doc).add("mine", user_id=stage.editor.id, attachments=[hers]))
+
+    await device.ack(device.submit(written(device, post)))
+    await stage.projector.project(stage.memory)
+    assert await place(stage, hers) == (stage.memory, made[0])
+    update = written(
+        device, lambda doc: Thread(doc).put(made[0], "attachments", [str(hers), str(more)])
+    )
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    assert await place(stage, more) == (stage.memory, made[0])
+
+
+async def test_nobody_else_puts_a_file_with_its_owners_message(stage: Stage) -> None:
+    """An editor may write whatever into the document: the id of any file, too."""
+    secret, known = [await add_file(stage.pool, stage.ada.id) for _ in range(2)]
+    made = await stage.create(stage.ada, attachments=[known])
+    await stage.update(stage.ada, made.id, attachments=None)
+    device = await stage.device(stage.editor)
+
+    def take(doc: Doc[Any]) -> None:
+        Thread(doc).put(made.id, "attachments", [str(secret), str(known)])
+
+    await device.ack(device.submit(written(device, take)))
+    await stage.projector.project(stage.memory)
+    assert (await stage.thread())[0].attachments == [secret, known]
+    # Nor does her own change of something else.
+    await stage.update(stage.ada, made.id, content="changed")
+    for file_id in (secret, known):
+        assert await place(stage, file_id) == (None, None)
+
+
+async def test_a_file_that_was_taken_out_comes_back_by_its_owners_call_alone(stage: Stage) -> None:
+    files = FileRows(stage.pool, 10_000)
+    file_id = await add_file(stage.pool, stage.ada.id)
+    made = await stage.create(stage.ada, attachments=[file_id])
+    await files.update(file_id, stage.ada.id, memory_id=None)
+    device = await stage.device(stage.editor)
+    update = written(device, lambda doc: Thread(doc).edit(made.id, "hello!"))
+    await device.ack(device.submit(update))
+    await stage.projector.project(stage.memory)
+    await stage.update(stage.ada, made.id, status="read")
+    assert await place(stage, file_id) == (None, None)
+    await stage.update(stage.ada, made.id, attachments=[file_id])
+    assert await place(stage, file_id) == (stage.memory, made.id)
 
 
 def nested(depth: int) -> dict[str, Any]:

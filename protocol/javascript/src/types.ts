@@ -339,7 +339,8 @@ export interface OneFile {
 
 /**
  * Fields left out stay as they are. `memoryId` puts the file in a memory that the account may
- * write, or with `null` in none.
+ * write, or with `null` in none. A message that it was with may list it still, and does not have it
+ * back by that: `messages.update` with the file among its `attachments` puts it back.
  */
 export interface UpdateFile {
   id: string;
@@ -435,8 +436,9 @@ export interface Message {
 }
 
 /**
- * `id` may be made by the client, so that a retry is harmless. `attachments` are files of the
- * caller's; with the message they are shown to all members of the memory.
+ * `id` may be made by the client, so that a retry is harmless; it counts within the memory.
+ * `attachments` are files of the caller's; with the message they are shown to all members of the
+ * memory.
  */
 export interface CreateMessage {
   memoryId: string;
@@ -671,9 +673,11 @@ export interface DeletedVersion {
  * Title, description, `content`, metadata, tags and the body become what they were, each by the
  * smallest edit, so that what others write meanwhile merges; devices see it as any edit. Messages
  * that were deleted come back and changed ones say what they said; those written since stay, and so
- * does what readers did to them. Before that, a version of the present is saved (`restore`):
- * restoring that one undoes it. `id` may be made by the client, so that a retry is harmless: it
- * becomes the id of the version that is saved.
+ * does what readers did to them. Files come back with a message of the caller's; of another
+ * member's it lists them, and they are shown once that one attaches them anew (`messages.update`).
+ * First of all, a version of the present is saved (`restore`): restoring that one undoes it. `id`
+ * may be made by the client, so that a retry is harmless: it becomes the id of the version that is
+ * saved.
  */
 export interface RestoreVersion {
   memoryId: string;
@@ -1187,8 +1191,8 @@ export interface ImportList {
 
 /**
  * What came of an archive so far. `present` are the memories that were there already, which are
- * left as they are. `error` says why one `failed`; of what was `skipped`, the first thousand are
- * here.
+ * left as they are; `files` and `versions` are those that came. `error` says why one `failed`: what
+ * was brought before stays. Of what was `skipped`, the first five hundred are here.
  */
 export interface Import {
   id: string;
@@ -1206,7 +1210,7 @@ export interface Import {
   finishedAt: string | null;
 }
 
-/** Something of the archive that was left out, and why. */
+/** Something of the archive that was left out, and why; both are cut to 200 characters. */
 export interface Skipped {
   path: string;
   reason: string;
@@ -1468,7 +1472,8 @@ export interface KeySet {
 
 /**
  * The fields of the form beside `file`; put them before it. `id` may be made by the client, so that
- * a retry is harmless. `messageId` is a message of the memory `memoryId`.
+ * a retry is harmless. `messageId` is a message of the memory `memoryId`, there or about to be
+ * written; without `memoryId` it says nothing. The file goes when that message does.
  */
 export interface UploadForm {
   id?: string | null;

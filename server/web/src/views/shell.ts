@@ -72,6 +72,7 @@ export class Shell {
       workspace.outbox.on("changed", connection),
       workspace.on("refused", (message) => toasts.show(message, "error")),
       workspace.imports.on("ended", (one) => {
+        if (document.querySelector("dialog.settings")) return; // it is seen there
         if (one.status === "failed") toasts.show("The archive could not be brought in.", "error");
         else toasts.show(`The archive is brought in: ${brought(one)}.`);
       }),
