@@ -117,14 +117,15 @@ async def test_files_in_memories_that_one_may_not_read_are_loose(
     gone = await add_memory(pool, bob, editor=ada)
     for memory_id in (trashed, gone):
         await delete_memory(pool, memory_id)
-    for name, memory_id in {
+    places = {
         "own": own,
         "trashed": trashed,
         "shared": shared,
         "left": left,
         "gone": gone,
         "none": None,
-    }.items():
+    }
+    for name, place in places.items():
         for owner in (ada, bob):
             await pool.execute(
                 """
@@ -133,7 +134,7 @@ async def test_files_in_memories_that_one_may_not_read_are_loose(
                 VALUES ($1, $2, $3, $3, 'text/plain', 1, '', 'somewhere')
                 """,
                 owner.account_id,
-                memory_id,
+                place,
                 name,
             )
     found = await exports.loose_files(ada.account_id)

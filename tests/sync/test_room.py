@@ -454,7 +454,7 @@ async def test_a_look_for_a_missing_part_that_fails_leaves_the_update_waiting(
 
 
 async def test_a_database_restarted_under_load_loses_no_acked_update(
-    pool: asyncpg.Pool, node: Node, memory: UUID, ada: Author
+    database: str, node: Node, memory: UUID, ada: Author
 ) -> None:
     """Every backend is terminated, several times, while four devices write."""
     writers = [await device(node, memory, ada, str(number)) for number in range(4)]
@@ -470,14 +470,16 @@ async def test_a_database_restarted_under_load_loses_no_acked_update(
                 await writer.ack(sequence)
 
     async def terminate() -> None:
+        ours = await asyncpg.connect(database)
         for threshold in (10, 40, 70):
             await node.watcher.until("committed", threshold)
-            await pool.fetch(
+            await ours.fetch(
                 """
                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()
                 """
             )
+        await ours.close()
 
     async with asyncio.timeout(60):
         await asyncio.gather(terminate(), *(write(writer) for writer in writers))
