@@ -105,7 +105,7 @@ NODE_IS_MISSING := Node.js 20 or later is needed (https://nodejs.org)
 
 console:
 	@if $(NODE_20); then \
-		$(MAKE) --no-print-directory $(WEB)/dist/.stamp; \
+		$(MAKE) --silent --no-print-directory $(WEB)/dist/.stamp; \
 	else \
 		echo "$(NODE_IS_MISSING) to build the web console. Going on without it."; \
 	fi

@@ -42,7 +42,7 @@ SHARING_CHANGED = Event(
 SHARING_INVITED = Event(
     "sharing.invited",
     sharing.Invited,
-    "The account was invited to a memory; ask `sharing.invitations`.",
+    "The account was invited to a memory, or to another role in it; ask `sharing.invitations`.",
 )
 MEMBERS_CHANGED = Event(
     "members.changed",

@@ -31,7 +31,10 @@ class Memory(Body, frozen=True):
     favourite and archived are the member's own. `epoch` and `offset` say how far the document's
     log goes; the other fields follow it within moments. `deletedAt` is there while the memory is
     in the trash. `unread_count` are the messages of others that were received behind
-    `last_read_at`, counted up to 100, which stands for any number above.
+    `last_read_at`, counted up to 100, which stands for any number above. `is_cut`: lists and search
+    shorten what takes more than 64 KiB as JSON, so that a page of them fits a message. Then
+    `content` has the first 1,000 characters of `text` alone, and `metadata` is empty; all of it is
+    in the document, the feed and the answer of `memories.get`.
     """
 
     id: UUID
@@ -53,6 +56,7 @@ class Memory(Body, frozen=True):
     last_read_at: Timestamp | None = None
     unread_count: int = 0
     deleted_at: Timestamp | None = None
+    is_cut: bool = False
 
 
 class CreateMemory(Body, frozen=True):
@@ -153,7 +157,7 @@ MEMORIES_LIST = Operation(
     ListMemories,
     MemoryPage,
     Permission.READ_MEMORIES,
-    "The account's memories, filtered, sorted and paged.",
+    "The account's memories, filtered, sorted and paged. Large ones come cut: see `isCut`.",
 )
 MEMORIES_UPDATE = Operation(
     "memories.update",

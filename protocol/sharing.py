@@ -227,14 +227,16 @@ SHARING_SET_ROLE = Operation(
     SetMemberRole,
     OneMember,
     Permission.WRITE_MEMORIES,
-    "Give a member another role, at once on all open sockets. Only the owner may.",
+    "Give a member another role, at once on all open sockets. A link of before gives no more than a"
+    " role that was lowered. Only the owner may.",
 )
 SHARING_REMOVE = Operation(
     "sharing.remove",
     RemoveMember,
     Empty,
     Permission.WRITE_MEMORIES,
-    "End a membership, at once on all open sockets. Only the owner may.",
+    "End a membership, at once on all open sockets. Invitations and links of before let the account"
+    " in no more, new ones do. Only the owner may.",
 )
 SHARING_LEAVE = Operation(
     "sharing.leave",

@@ -93,6 +93,7 @@ from sync.worker import WorkerPool
 
 CONSOLE = Path(__file__).parent / "web" / "dist"
 KEPT_CONNECTIONS = 4  # what a node at rest needs at once
+READERS_NICENESS = 10
 COMMIT_CONNECTIONS = 5  # the common commit, and those that go alone beside it
 
 logger = structlog.get_logger("server")
@@ -132,6 +133,9 @@ class App:
             tasks = Tasks(lambda error: logger.error("a task failed", exc_info=error))
             workers = WorkerPool()
             stack.callback(workers.close)
+            # What only reads a document has its own, which leave the processors to writes.
+            readers = WorkerPool(niceness=READERS_NICENESS)
+            stack.callback(readers.close)
             metrics = Metrics()
             observer = MetricsObserver(metrics)
             broker = await stack.enter_async_context(_broker(settings))
@@ -192,6 +196,7 @@ class App:
                 hub,
                 projector,
                 workers=workers,
+                readers=readers,
                 notices=notices,
             )
             access = Access(hub, log, broker, observer)
@@ -237,7 +242,7 @@ class App:
             lobby = Lobby(
                 auth, limiter, feed, roster, metrics=metrics, version=version("memory-app")
             )
-            porch = Porch(auth, limiter, hub, workers, roster=roster, metrics=metrics)
+            porch = Porch(auth, limiter, hub, readers, roster=roster, metrics=metrics)
             lobby.dispatcher = dispatcher(
                 metrics,
                 limiter,

@@ -5,6 +5,7 @@ import asyncio
 import getpass
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -42,6 +44,7 @@ from storage.verification import EmailTokens
 
 USAGE = 2  # the exit code for what was asked wrongly, the environment included
 FAILURE = 1
+WORKER = "worker"
 INTERRUPTED = 130
 
 T = TypeVar("T")
@@ -67,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What an operator can mend is one line on standard error, never a traceback.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    # A worker is for the supervisor alone, and no command of the list.
+    parser = _worker_parser() if list(given[:1]) == [WORKER] else _parser()
+    options = parser.parse_args(given)
     command: Command = options.command
     try:
         settings = Settings.read(os.environ)
@@ -126,11 +132,24 @@ def _parser() -> argparse.ArgumentParser:
     rotate.add_argument(
         "--leaked", action="store_true", help="believe no token that another key has signed"
     )
-    # Without a help text it is not in the list: it is for the supervisor alone.
-    seated = commands.add_parser("worker", description="One process of several.")
-    seated.set_defaults(command=_worker)
-    worker.Seat.add_arguments(seated)
     return parser
+
+
+def _worker_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="memo", description="One process of several.")
+    parser.add_argument(WORKER, choices=(WORKER,))
+    parser.set_defaults(command=_worker)
+    worker.Seat.add_arguments(parser)
+    return parser
+
+
+def called(program: str) -> str:
+    """How to call this command again, as whoever calls it now did: `program` is what was called."""
+    path = Path(program)
+    if path.name == "__main__.py":
+        return f"{sys.executable} -m {path.parent.name}"
+    found = shutil.which(path.name)
+    return path.name if found and path.exists() and path.samefile(found) else program
 
 
 def _add_user_commands(parser: argparse.ArgumentParser) -> None:
@@ -321,7 +340,7 @@ async def _list_users(settings: Settings, _: argparse.Namespace) -> int:
     for user in users:
         print(_line(user))
     if not users:
-        print("there are no accounts; make one with: memo user create")
+        print(f"there are no accounts; make one with: {called(sys.argv[0])} user create")
     return 0
 
 
@@ -379,7 +398,7 @@ async def _demo(settings: Settings, _: argparse.Namespace) -> int:
             made = await demo.fill(url, password)
     print(f"{demo.EMAIL} has {made} memories to look at.\n")
     if not served:
-        print("  Start     memo serve")
+        print(f"  Start     {called(sys.argv[0])} serve")
     print(f"  Open      {settings.url}")
     print(f"  E-mail    {demo.EMAIL}")
     print(f"  Password  {password}")

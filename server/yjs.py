@@ -96,7 +96,7 @@ class Porch:
         gatekeeper: Gatekeeper,
         refusals: Refusals,
         hub: Hub,
-        workers: WorkerPool,
+        readers: WorkerPool,
         *,
         roster: Roster,
         metrics: Metrics,
@@ -104,7 +104,7 @@ class Porch:
         self.gatekeeper = gatekeeper
         self.refusals = refusals
         self.hub = hub
-        self.workers = workers
+        self.readers = readers
         self.roster = roster
         self.metrics = metrics
 
@@ -353,7 +353,9 @@ class YjsConnection:
                 # comes last, because the client takes it for the end of the first sync.
                 self.send(content.encoded("y-websocket", lambda: _whole(updates)))
             else:
-                lacking = await self._porch.workers.run(difference, updates, vector)
+                lacking = await self._porch.readers.run_for(
+                    self.author.account_id, difference, updates, vector
+                )
                 self.send(sync_message(Sync.STEP_2, lacking))
         except MemoError as error:
             self._socket.close(_close_code(error), error.code.value)

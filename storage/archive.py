@@ -121,9 +121,12 @@ class ArchiveWriter:
         """
         if path.exists():
             raise BackupError(f"{path} is there already; name another file, or move that one away")
-        with _writing(path):
+        try:
             number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            part = Path(name)
+        except OSError as error:
+            raise BackupError(f"{path} cannot be written: {error.strerror or error}") from error
+        part = Path(name)
+        with _writing(path):
             try:
                 with open(number, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
                     with zipfile.ZipFile(

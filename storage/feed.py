@@ -28,7 +28,7 @@ from storage.memories import MEMORY_COLUMNS, MEMORY_TABLES, read_memory
 from storage.messages import UNREAD
 from storage.postgres import Connection
 
-MAX_BYTES = 4 << 20  # of the memories on one page, as they are stored
+MAX_BYTES = 4 << 20  # of the memories on one page, as JSON
 TOMBSTONE_SECONDS = 180 * 86400.0
 _START = UUID(int=0)
 
@@ -94,8 +94,7 @@ _CHANGED = " UNION ".join(
 _MEMORIES = f"""
 WITH weighed AS (
     -- The running total is taken before the item itself, so the first one always comes.
-    SELECT m.id, sum(pg_column_size(m.content)) OVER (ORDER BY page.place)
-        - pg_column_size(m.content) AS before
+    SELECT m.id, sum(m.weight) OVER (ORDER BY page.place) - m.weight AS before
     FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, place) JOIN memories m USING (id)
 )
 SELECT {MEMORY_COLUMNS}

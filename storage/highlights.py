@@ -9,8 +9,9 @@ from protocol.words import fold, is_unspaced, words
 from storage.terms import Part
 
 SNIPPET = 160  # characters of a piece, about
-LOOKED_AT = 8000  # characters of a long text, around the first place that looks like it
-_FAR = 1_000_000  # characters in which such a place is looked for
+LOOKED_AT = 8000  # characters of a long text, around the first place that looks like it,
+PAGE_LOOKED_AT = 100_000  # and of all of them on a page
+FAR = 1_000_000  # characters of a page's texts in which such places are looked for
 _CONTEXT = 40  # characters before the first word found
 _ELLIPSIS = "…"
 
@@ -24,9 +25,11 @@ class Hit(NamedTuple):
 
 
 class Highlighter:
-    """Finds the words of a query."""
+    """Finds the words of a query in the memories of a page, which are so many."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], memories: int = 1) -> None:
+        self._looked_at = min(LOOKED_AT, PAGE_LOOKED_AT // max(memories, 1))
+        self._far = FAR // max(memories, 1)
         self._whole: dict[str, set[int]] = {}
         for number, part in enumerate(parts):
             if part.begins:
@@ -77,14 +80,14 @@ class Highlighter:
 
     def _promising(self, text: str) -> str:
         """A long text's part that is worth reading word by word."""
-        if len(text) <= LOOKED_AT:
+        if len(text) <= self._looked_at:
             return text
-        plain = text[:_FAR].lower()
+        plain = text[: self._far].lower()
         places = [place for word in self._words if (place := plain.find(word)) >= 0]
-        start = max(0, min(places, default=0) - LOOKED_AT // 2)
+        start = max(0, min(places, default=0) - self._looked_at // 2)
         # From the beginning of a word on.
         start = text.find(" ", start, start + 100) + 1 if start else 0
-        return text[start : start + LOOKED_AT]
+        return text[start : start + self._looked_at]
 
 
 def _best(hits: Sequence[Hit]) -> int:

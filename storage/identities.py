@@ -173,9 +173,9 @@ class Identities:
         else:
             raise MemoError(
                 ErrorCode.CONFLICT,
-                "An account has this e-mail address and has not proven it; sign in to it with its"
-                " password, and link the provider there.",
-                details={"email": "has an account; sign in with its password and link this"},
+                "An account has this e-mail address and has not proven it; set a new password for"
+                " it by a link and start again, or sign in with its password and link this.",
+                details={"email": "has an account that has not proven it"},
             )
         await connection.execute(_INSERT, claimed.provider, claimed.subject, user_id, email)
         return Recognized(user_id, is_new=row is None, is_linked=row is not None)

@@ -33,9 +33,10 @@ i.memory_id = $1 AND i.ended_at IS NULL AND (i.expires_at > now()) IS NOT FALSE
 _GET = f"SELECT {_COLUMNS} FROM invitations i WHERE i.id = $1"
 _LIST = f"SELECT {_COLUMNS} FROM invitations i WHERE {_PENDING} ORDER BY i.created_at, i.id"
 _SAME_ADDRESS = """
-UPDATE invitations SET role = $3
-WHERE memory_id = $1 AND lower(email) = lower($2) AND ended_at IS NULL RETURNING id
+SELECT id, role FROM invitations
+WHERE memory_id = $1 AND lower(email) = lower($2) AND ended_at IS NULL
 """
+_SET_ROLE = "UPDATE invitations SET role = $2 WHERE id = $1"
 _IS_MEMBER = """
 SELECT true FROM users u JOIN memberships ms ON ms.user_id = u.id
 WHERE ms.memory_id = $1 AND lower(u.email) = lower($2)
@@ -98,12 +99,13 @@ _OVER: dict[InvitationStatus, str] = {
 
 class Invited(NamedTuple):
     """An invitation made or found. `fresh`: it was made by this call; then `title` is that of the
-    memory, and `inviter` the name of who invites."""
+    memory, and `inviter` the name of who invites. `changed`: it has another role by this call."""
 
     invitation: Invitation
     fresh: bool
     title: str | None = None
     inviter: str = ""
+    changed: bool = False
 
 
 class Accepted(NamedTuple):
@@ -141,15 +143,18 @@ class Invitations:
         """
         async with locked(self._pool, memory_id) as connection:
             (await stand(connection, memory_id, account_id)).own("invite others")
+            changed = False
             known = await connection.fetchrow(_GET, invitation_id)
             if known is None:
-                same = await connection.fetchval(_SAME_ADDRESS, memory_id, email, role)
+                same = await connection.fetchrow(_SAME_ADDRESS, memory_id, email)
                 if same is not None:
-                    known = await connection.fetchrow(_GET, same)
+                    changed = same["role"] != role
+                    await connection.execute(_SET_ROLE, same["id"], role)
+                    known = await connection.fetchrow(_GET, same["id"])
             if known is not None:
                 if known["memory_id"] != memory_id or known["email"] is None:
                     raise id_taken()
-                return Invited(_read(known), False)
+                return Invited(_read(known), False, changed=changed)
             if await connection.fetchval(_IS_MEMBER, memory_id, email):
                 raise MemoError(
                     ErrorCode.CONFLICT,
@@ -245,8 +250,9 @@ class Invitations:
 
         Raises:
             MemoError: `not_found`; `forbidden` when the account has to verify its address first;
-                `gone` when the invitation is over, or has been used by this account, which is
-                no member any more; `too_large` when there are MAX_MEMBERS.
+                `gone` when the invitation is over, or the account came by it before, or was
+                removed behind it, and is no member any more; `too_large` when there are
+                MAX_MEMBERS.
         """
         if invitation_id is None:
             found = await self._pool.fetchrow(_OF_LINK, token_hash)
@@ -264,7 +270,7 @@ class Invitations:
             held, role = row["held"], row["role"]
             if row["spent"] or row["status"] != "pending":
                 if held is None:
-                    raise _over("has been used by you" if row["spent"] else _OVER[row["status"]])
+                    raise _over("lets you in no more" if row["spent"] else _OVER[row["status"]])
                 return Accepted(memory_id, False)
             changed = held is None or _RANKS[held] < _RANKS[role]
             if held is None:

@@ -31,6 +31,7 @@ FROM memberships ms JOIN users u ON u.id = ms.user_id
 WHERE ms.memory_id = $1 ORDER BY ms.role <> 'owner', ms.created_at, u.id
 """
 _MEMBER = f"SELECT * FROM ({_MEMBERS}) AS members WHERE user_id = $2"
+_ROLE = "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2"
 _SET_ROLE = """
 UPDATE memberships SET role = $3, changed_xid = pg_current_xact_id()
 WHERE memory_id = $1 AND user_id = $2 AND role <> $3
@@ -64,6 +65,15 @@ WHERE memory_id = $1 AND ended_at IS NULL
 _REVOKE_OF = f"""
 {_REVOKE_ALL} AND lower(email) = (SELECT lower(email) FROM users WHERE id = $2)
 """
+# Nor by a link that is known to them, whether they came by it or not; and who may less from now on
+# does not get more by one. Links that are made later are for them as for everybody.
+_SPEND_LINKS = """
+INSERT INTO invitation_uses (invitation_id, user_id)
+SELECT id, $2 FROM invitations
+WHERE memory_id = $1 AND email IS NULL AND ended_at IS NULL AND role = ANY ($3)
+ON CONFLICT DO NOTHING
+"""
+_ROLES: tuple[SharedRole, ...] = ("viewer", "commenter", "editor")
 _TRANSFER = """
 WITH roles AS (
     UPDATE memberships SET role = CASE WHEN user_id = $3 THEN 'owner' ELSE 'editor' END,
@@ -126,7 +136,7 @@ class Memberships:
     async def set_role(
         self, memory_id: UUID, account_id: UUID, user_id: UUID, role: SharedRole
     ) -> Member:
-        """Give a member another role, on the owner's behalf.
+        """Give a member another role, on the owner's behalf. No link of before gives them more.
 
         Raises:
             MemoError: `forbidden`, `conflict` (the owner's own role), `not_found` (also when
@@ -137,14 +147,19 @@ class Memberships:
             standing.own("change roles")
             if user_id == account_id:
                 raise _owner_stays("the owner has no other role")
+            before = await connection.fetchval(_ROLE, memory_id, user_id)
             await connection.execute(_SET_ROLE, memory_id, user_id, role)
+            higher = _ROLES[_ROLES.index(role) + 1 :]
+            if before in higher:
+                await connection.execute(_SPEND_LINKS, memory_id, user_id, higher)
             member = await connection.fetchrow(_MEMBER, memory_id, user_id)
         if member is None:
             raise _no_member()
         return _read_member(member, addressed=True)
 
     async def remove(self, memory_id: UUID, account_id: UUID, user_id: UUID) -> bool:
-        """End another's membership, on the owner's behalf. Whether there was one.
+        """End another's membership, on the owner's behalf. Whether there was one. No invitation
+        of before lets them in again.
 
         Raises:
             MemoError: `forbidden`, `conflict` (the owner), `not_found`.
@@ -155,7 +170,10 @@ class Memberships:
             if user_id == account_id:
                 raise _owner_stays("the owner cannot be removed")
             await connection.execute(_REVOKE_OF, memory_id, user_id)
-            return bool(await connection.fetch(_END, memory_id, [user_id]))
+            if not await connection.fetch(_END, memory_id, [user_id]):
+                return False
+            await connection.execute(_SPEND_LINKS, memory_id, user_id, _ROLES)
+            return True
 
     async def leave(self, memory_id: UUID, account_id: UUID) -> bool:
         """End the account's own membership. Whether there was one.
@@ -164,11 +182,7 @@ class Memberships:
             MemoError: `conflict`, when it is the owner.
         """
         async with locked(self._pool, memory_id) as connection:
-            role = await connection.fetchval(
-                "SELECT role FROM memberships WHERE memory_id = $1 AND user_id = $2",
-                memory_id,
-                account_id,
-            )
+            role = await connection.fetchval(_ROLE, memory_id, account_id)
             if role == "owner":
                 raise _owner_stays("the owner cannot leave")
             return bool(await connection.fetch(_END, memory_id, [account_id]))

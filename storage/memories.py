@@ -19,11 +19,23 @@ from storage.postgres import Connection
 from storage.texts import CREATE_WORDS, HOLD, WRITE_WORDS
 from storage.trash import TRASH_SECONDS, TrashRows
 
-MEMORY_COLUMNS = f"""
-    m.id, m.user_id, ms.category_id, m.title, m.description, m.content, m.tags, m.metadata,
+LISTED_BYTES = 64 << 10  # as JSON; of what is larger, lists and search have a piece,
+LISTED_CHARACTERS = 1000  # of so many characters
+
+_COLUMNS = f"""
+    m.id, m.user_id, ms.category_id, m.title, m.description, {{content}} AS content, m.tags,
+    {{metadata}} AS metadata, {{is_cut}} AS is_cut,
     ms.is_favorite, ms.is_archived, m.privacy_level, ms.role, d.epoch, d.head AS log_offset,
     m.created_at, m.updated_at, d.deleted_at, ms.last_read_at, {UNREAD} AS unread_count
 """
+MEMORY_COLUMNS = _COLUMNS.format(content="m.content", metadata="m.metadata", is_cut="false")
+_IS_CUT = f"m.weight > {LISTED_BYTES}"
+_PIECE = f"jsonb_build_object('text', left(m.content ->> 'text', {LISTED_CHARACTERS}))"
+_LISTED_COLUMNS = _COLUMNS.format(
+    content=f"CASE WHEN {_IS_CUT} THEN jsonb_strip_nulls({_PIECE}) ELSE m.content END",
+    metadata=f"CASE WHEN {_IS_CUT} THEN '{{}}'::jsonb ELSE m.metadata END",
+    is_cut=_IS_CUT,
+)
 MEMORY_TABLES = """
     memberships ms JOIN memories m ON m.id = ms.memory_id JOIN documents d ON d.id = ms.memory_id
 """
@@ -115,6 +127,7 @@ def read_memory(row: asyncpg.Record) -> Memory:
         last_read_at=row["last_read_at"] and timestamp(row["last_read_at"]),
         unread_count=row["unread_count"],
         deleted_at=row["deleted_at"] and timestamp(row["deleted_at"]),
+        is_cut=row["is_cut"],
     )
 
 
@@ -220,18 +233,27 @@ class MemoryRows:
         )
 
     async def several(self, ids: Sequence[UUID], account_id: UUID) -> dict[UUID, Memory]:
-        """Those of the memories that the account is a member of, by id, deleted or not."""
+        """Those of the memories that the account is a member of, by id, deleted or not. Large ones
+        are cut."""
         if not ids:
             return {}
         rows = await self._pool.fetch(
             f"""
-            SELECT {MEMORY_COLUMNS} FROM {MEMORY_TABLES}
+            SELECT {_LISTED_COLUMNS} FROM {MEMORY_TABLES}
             WHERE ms.user_id = $1 AND ms.memory_id = ANY ($2)
             """,
             account_id,
             ids,
         )
         return {row["id"]: read_memory(row) for row in rows}
+
+    async def beginnings(self, ids: Sequence[UUID], characters: int) -> dict[UUID, str]:
+        """So many characters of the bodies of these memories."""
+        if not ids:
+            return {}
+        query = "SELECT id, left(content ->> 'text', $2) FROM memories WHERE id = ANY ($1)"
+        rows = await self._pool.fetch(query, ids, characters)
+        return {row[0]: row[1] or "" for row in rows}
 
     async def mark(self, memory_id: UUID, account_id: UUID, marks: dict[str, Any]) -> None:
         """Set the member's own `category_id`, `is_favorite` or `is_archived`.

@@ -18,7 +18,7 @@ import asyncpg
 from protocol.lexemes import body_of
 from protocol.memories import Memory
 from protocol.search import Field, Highlight, Kind, SearchPage, SearchQuery, SearchResult
-from storage.highlights import Highlighter
+from storage.highlights import FAR, Highlighter
 from storage.memories import MemoryRows
 from storage.postgres import reading
 from storage.terms import KINDS, Query, read
@@ -26,7 +26,8 @@ from storage.terms import KINDS, Query, read
 NEWEST, STRONG = 300, 100
 MANY, WINDOW, ENOUGH = 10_000, 600, 100
 _THREAD = 2000  # messages of a memory, the newest, among which one to show is looked for
-_SHOWN = 20  # of these, which are read word by word
+_SHOWN = 20  # of these, which are read word by word,
+_PAGE_SHOWN = 200  # and of all memories on a page
 _MESSAGE = 1000  # characters of a message that are read
 
 # Weights of D (body), C (description), B (tags), A (title). What is only in messages or files'
@@ -86,13 +87,13 @@ SELECT m.id AS memory_id, g.id, g.content FROM unnest($1::uuid[]) AS m (id), LAT
         SELECT id, content, created_at FROM messages
         WHERE memory_id = m.id AND deleted_at IS NULL
         ORDER BY created_at DESC LIMIT {_THREAD}
-    ) AS newest ORDER BY content ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT {_SHOWN}
+    ) AS newest ORDER BY content ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT $3
 ) AS g
 """
-_FILES = f"""
+_FILES = """
 SELECT m.id AS memory_id, f.id, f.filename AS content FROM unnest($1::uuid[]) AS m (id), LATERAL (
     SELECT id, filename FROM files WHERE memory_id = m.id
-    ORDER BY filename ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT {_SHOWN}
+    ORDER BY filename ILIKE ANY ($2::text[]) DESC, created_at DESC LIMIT $3
 ) AS f
 """
 
@@ -127,13 +128,16 @@ class SearchRows:
             "messages": await self._texts(_MESSAGES, hits, "in_messages", patterns),
             "files": await self._texts(_FILES, hits, "in_files", patterns),
         }
-        highlighter = Highlighter(query.parts)
+        highlighter = Highlighter(query.parts, len(memories))
+        cut = [memory.id for memory in memories.values() if memory.is_cut]
+        bodies = await self._memories.beginnings(cut, FAR // max(len(memories), 1))
         results = []
         for row in hits:
             # A memory may have gone since.
             memory = memories.get(row["memory_id"])
             if memory is not None:
-                results.append(_result(highlighter, kinds, (memory, row["score"]), aside))
+                body = bodies.get(memory.id)
+                results.append(_result(highlighter, kinds, (memory, body, row["score"]), aside))
                 await asyncio.sleep(0)  # long texts take a while: others have their turn
         complete = query.ordered() is None
         return SearchPage(
@@ -169,7 +173,8 @@ class SearchRows:
     ) -> _Texts:
         texts: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
         if ids := [row["memory_id"] for row in hits if row[where]]:
-            for row in await self._pool.fetch(statement, ids, patterns):
+            shown = min(_SHOWN, _PAGE_SHOWN // len(ids))
+            for row in await self._pool.fetch(statement, ids, patterns, shown):
                 texts[row["memory_id"]].append((row["id"], row["content"]))
         return texts
 
@@ -177,16 +182,19 @@ class SearchRows:
 def _result(
     highlighter: Highlighter,
     kinds: Sequence[Kind],
-    found: tuple[Memory, float],
+    found: tuple[Memory, str | None, float],
     aside: Mapping[Field, _Texts],
 ) -> SearchResult:
-    """What is shown of a memory that was `found`, with its score."""
-    memory, score = found
+    """What is shown of a memory that was `found`, with its body, where the memory is cut, and its
+    score."""
+    memory, body, score = found
     highlights: list[Highlight | None] = []
     if "memory" in kinds:
         highlights.append(highlighter.cut("title", memory.title or ""))
         highlights.append(highlighter.cut("description", memory.description or ""))
-        highlights.append(highlighter.cut("content", body_of(memory.content)))
+        highlights.append(
+            highlighter.cut("content", body_of(memory.content) if body is None else body)
+        )
         highlights += (highlighter.cut("tags", tag) for tag in memory.tags)
     ids: dict[Field, UUID] = {}
     for field, texts in aside.items():

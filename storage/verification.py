@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from protocol.errors import ErrorCode, MemoError
+from protocol.identity import Provider
 from storage.postgres import Connection
 
 Purpose = Literal["verify", "reset", "delete"]
@@ -24,7 +25,9 @@ _KEEP = timedelta(days=2)
 
 _RECIPIENT = "SELECT id, email FROM users WHERE lower(email) = lower($1) AND is_active"
 _RECENT = """
-SELECT count(*) AS count, extract(epoch FROM now() - max(created_at))::float8 AS last
+SELECT count(*) AS count,
+       extract(epoch FROM now() - max(created_at) FILTER (WHERE lower(email) = lower($4)))::float8
+           AS last
 FROM email_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > now() - $3::interval
 """
 _ISSUE = """
@@ -46,11 +49,9 @@ UPDATE email_tokens SET used_at = now()
 WHERE user_id = $1 AND purpose = ANY ($2::text[]) AND used_at IS NULL
 """
 _UNASK = "DELETE FROM outgoing_mail WHERE user_id = $1 AND failed_at IS NULL"
-_FORGET_WAYS_IN = (
-    "DELETE FROM identities WHERE user_id = $1",
-    "DELETE FROM two_factor WHERE user_id = $1",
-    "DELETE FROM recovery_codes WHERE user_id = $1",
-)
+_FORGET_PROVIDERS = "DELETE FROM identities WHERE user_id = $1 RETURNING provider"
+_FORGET_CODES = "DELETE FROM recovery_codes WHERE user_id = $1"
+_FORGET_FACTOR = "DELETE FROM two_factor WHERE user_id = $1 RETURNING confirmed_at"
 _END_SESSIONS = """
 UPDATE sessions SET ended_at = now(), ended_reason = $2
 WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $3
@@ -65,6 +66,14 @@ class Recipient(msgspec.Struct, frozen=True):
     email: str
 
 
+class Removed(msgspec.Struct, frozen=True):
+    """The ways in that went, because they were set before the account's address was proven:
+    whether codes were asked for, and the providers."""
+
+    two_factor: bool = False
+    providers: Sequence[Provider] = ()
+
+
 class Proven(msgspec.Struct, frozen=True):
     """What a followed link changed: nothing when it was followed before (`again`). `before` is
     the address that the account had."""
@@ -72,6 +81,7 @@ class Proven(msgspec.Struct, frozen=True):
     user_id: UUID
     before: str
     again: bool
+    removed: Removed = Removed()
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -93,10 +103,10 @@ class EmailTokens:
         row = await self._pool.fetchrow(_RECIPIENT, email)
         return None if row is None else Recipient(row["id"], row["email"])
 
-    async def recent(self, user_id: UUID, purpose: Purpose) -> tuple[int, float | None]:
+    async def recent(self, user_id: UUID, purpose: Purpose, email: str) -> tuple[int, float | None]:
         """How many tokens the account was given within the lifetime of one, and how many seconds
-        ago the last one was."""
-        row = await self._pool.fetchrow(_RECENT, user_id, purpose, LIFETIME[purpose])
+        ago the last one to this address was."""
+        row = await self._pool.fetchrow(_RECENT, user_id, purpose, LIFETIME[purpose], email)
         assert row is not None  # an aggregate has one row
         return row["count"], row["last"]
 
@@ -107,7 +117,8 @@ class EmailTokens:
         return await self._pool.fetchval(_ISSUE, *issued) is not None
 
     async def verify(self, token_hash: bytes) -> Proven | None:
-        """Make the token's address the account's, and a proven one. None when the token is not
+        """Make the token's address the account's, and a proven one. Of an account that had not
+        proven any, other ways in than its password are taken away. None when the token is not
         good; one that was used is for as long as it is the account's address that it proved.
 
         Raises:
@@ -127,7 +138,10 @@ class EmailTokens:
                 if row["current"].lower() != row["email"].lower():
                     # What was sent to the old address proves nothing any more.
                     await connection.execute(_SPEND_ALL, row["user_id"], ["reset"])
-                return Proven(row["user_id"], row["current"], again=False)
+                removed = Removed()
+                if not row["is_verified"]:
+                    removed = await _forget_ways_in(connection, row["user_id"])
+                return Proven(row["user_id"], row["current"], again=False, removed=removed)
         except asyncpg.UniqueViolationError:
             raise MemoError(
                 ErrorCode.CONFLICT,
@@ -152,9 +166,7 @@ class EmailTokens:
             await connection.execute(_VERIFIED, user_id, row["current"])
             await connection.execute(_SET_HASH, user_id, password_hash)
             if not row["is_verified"]:
-                # Whoever made the account with somebody else's address may have left doors open.
-                for query in _FORGET_WAYS_IN:
-                    await connection.execute(query, user_id)
+                await _forget_ways_in(connection, user_id)
             await _void_links(connection, user_id)
             ended = await connection.fetch(_END_SESSIONS, user_id, "password reset", None)
             return Changed(user_id, row["current"], [session["id"] for session in ended])
@@ -180,6 +192,14 @@ class EmailTokens:
         query = "SELECT password_hash FROM users WHERE id = $1"
         kept: str | None = await self._pool.fetchval(query, user_id)
         return kept
+
+
+async def _forget_ways_in(connection: Connection, user_id: UUID) -> Removed:
+    """Whoever made the account with somebody else's address may have left doors open."""
+    providers = await connection.fetch(_FORGET_PROVIDERS, user_id)
+    await connection.execute(_FORGET_CODES, user_id)
+    confirmed = await connection.fetchval(_FORGET_FACTOR, user_id)
+    return Removed(confirmed is not None, [row["provider"] for row in providers])
 
 
 async def _void_links(connection: Connection, user_id: UUID) -> None:

@@ -79,7 +79,8 @@ class MemoryReader(Protocol):
 
 
 class History:
-    """Binds the operations `history.*`."""
+    """Binds the operations `history.*`. What only reads is done by `readers`, so that no write
+    waits behind it."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class History:
         projector: Projector,
         *,
         workers: WorkerPool,
+        readers: WorkerPool,
         notices: Notices,
     ) -> None:
         self._store = store
@@ -98,6 +100,7 @@ class History:
         self._hub = hub
         self._projector = projector
         self._workers = workers
+        self._readers = readers
         self._notices = notices
 
     async def list(self, caller: Caller, request: ListVersions) -> VersionPage:
@@ -121,12 +124,18 @@ class History:
         owners = await self._store.owners(memory_id)
         authors = await self._store.authors(memory_id)
         if request.compare_to is None:
-            content = await self._workers.run(view, layers)
+            content = await self._readers.run_for(caller.author.account_id, view, layers)
             return VersionContent(version=version, memory=_past(content, owners, authors))
         name, is_newer, other = await self._other(version, memory_id, request.compare_to)
         kept, rows = await self._store.authorship(memory_id)
-        seen = await self._workers.run(
-            view_beside, layers, other, is_newer=is_newer, kept=kept, rows=rows
+        seen = await self._readers.run_for(
+            caller.author.account_id,
+            view_beside,
+            layers,
+            other,
+            is_newer=is_newer,
+            kept=kept,
+            rows=rows,
         )
         older, newer = (str(version.id), name) if is_newer else (name, str(version.id))
         return VersionContent(
@@ -198,7 +207,8 @@ class History:
                 updates: Sequence[bytes], client_id: int
             ) -> tuple[bytes | None, Projection]:
                 nonlocal saved
-                made = await self._workers.run(
+                made = await self._workers.run_for(
+                    account_id,
                     restore,
                     updates,
                     layers,
@@ -236,7 +246,9 @@ class History:
         # Read behind the content, so that they know who wrote all of it.
         kept, rows = await self._store.authorship(memory_id)
         try:
-            written = await self._workers.run(blame, content.payloads, kept, rows)
+            written = await self._readers.run_for(
+                caller.author.account_id, blame, content.payloads, kept, rows
+            )
         except TooMuch as error:
             raise MemoError(
                 ErrorCode.TOO_LARGE,

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from msgspec import UNSET, UnsetType
 
 from protocol.errors import ErrorCode, MemoError
-from protocol.log import WRITERS, Entry, Projection
+from protocol.log import WRITERS, Author, Entry, Projection
 from protocol.memories import (
     Content,
     CreateMemory,
@@ -89,7 +89,7 @@ class Memories:
         )
         memory_id = request.id or uuid4()
         client_id = self._hub.client_id(memory_id)
-        payload, projection = await self._edit([], change, client_id)
+        payload, projection = await self._edit(caller.author, [], change, client_id)
         claims = ((client_id, None),) if payload else ()
         memory = await self._store.create(
             Entry(memory_id, caller.author, payload or b"", claims, projection),
@@ -138,7 +138,7 @@ class Memories:
             async def make(
                 updates: Sequence[bytes], client_id: int
             ) -> tuple[bytes | None, Projection]:
-                return await self._edit(updates, change, client_id)
+                return await self._edit(caller.author, updates, change, client_id)
 
             if not await self._hub.write(request.id, caller.author, make):
                 await self._projector.project(request.id)
@@ -158,11 +158,13 @@ class Memories:
         return DeletedMemory(id=request.id, deleted_at=deleted_at)
 
     async def _edit(
-        self, updates: Sequence[bytes], change: Edit, client_id: int
+        self, author: Author, updates: Sequence[bytes], change: Edit, client_id: int
     ) -> tuple[bytes | None, Projection]:
         try:
             check_values(change.metadata, change.data)
-            return await self._workers.run(edit, updates, change, client_id, ())
+            return await self._workers.run_for(
+                author.account_id, edit, updates, change, client_id, ()
+            )
         except RecursionError:
             reason = f"nesting deeper than {MAX_NESTING}"  # too deep even to be handed over
         except (ValueError, TypeError, OverflowError) as error:

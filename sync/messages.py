@@ -272,7 +272,7 @@ class Messages:
 
         async def make(updates: Sequence[bytes], client_id: int) -> tuple[bytes | None, Projection]:
             nonlocal digest
-            payload, projection = await self._change(updates, what, client_id)
+            payload, projection = await self._change(author, updates, what, client_id)
             digest = projection.messages[0].digest if projection.messages else None
             return payload, projection
 
@@ -290,10 +290,10 @@ class Messages:
         return row
 
     async def _change(
-        self, updates: Sequence[bytes], what: Change, client_id: int
+        self, author: Author, updates: Sequence[bytes], what: Change, client_id: int
     ) -> tuple[bytes | None, Projection]:
         try:
-            return await self._workers.run(change, updates, what, client_id)
+            return await self._workers.run_for(author.account_id, change, updates, what, client_id)
         except RecursionError:  # too deep even to be handed over
             raise _unstorable(f"nesting deeper than {MAX_NESTING}") from None
         except (ValueError, TypeError, OverflowError) as error:

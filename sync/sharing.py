@@ -64,7 +64,8 @@ class Memberships(Protocol):
 
 
 class Invited(Protocol):
-    """An invitation; if it is `fresh`, what a letter about it needs."""
+    """An invitation, and whether it has another role now; if it is `fresh`, what a letter about it
+    needs."""
 
     @property
     def invitation(self) -> Invitation: ...
@@ -74,6 +75,8 @@ class Invited(Protocol):
     def title(self) -> str | None: ...
     @property
     def inviter(self) -> str: ...
+    @property
+    def changed(self) -> bool: ...
 
 
 class Accepted(Protocol):
@@ -190,10 +193,11 @@ class Sharing:
             request.memory_id, account_id, request.id or uuid4(), email, request.role
         )
         self._notices.members_changed([account_id], request.memory_id)
-        if invited.fresh:
-            self._notices.feed_changed([account_id], request.memory_id)
+        if invited.fresh or invited.changed:
             # Neither the answer nor its cost tells whether the address has an account.
             self._notices.invited(await self._invitations.addressees(email), invited.invitation.id)
+        if invited.fresh:
+            self._notices.feed_changed([account_id], request.memory_id)
             await self._write_letter(invited)
         return OneInvitation(invitation=invited.invitation)
 

@@ -306,7 +306,9 @@ def ways_in() -> Section:
                         " for the code and send the same with `code`. A recovery code will do. A"
                         " code works once; after five wrong ones in 15 minutes the answer is"
                         " `rate_limited`. Signing in with a provider asks too: send the same with"
-                        " `twoFactorCode`."
+                        " `twoFactorCode`. Where the server sends mail, two-factor and"
+                        " [account.link](#accountlink) are `forbidden` until `user.isVerified`."
+                        " What was set before an address was confirmed is gone when it is."
                     ),
                 ),
             ),
@@ -323,8 +325,9 @@ def ways_in() -> Section:
                         " server stands in between, and `user` is there on somebody's first sign-in"
                         " alone."
                         " A `conflict` means that an account with this address has not proven it:"
-                        " sign in with its password, and call [account.link](#accountlink) with the"
-                        " same fields from another start."
+                        " have a new password set by a link, which proves it, then start again."
+                        " [account.link](#accountlink), with the same fields from another start,"
+                        " adds a provider to the account that is signed in."
                     ),
                     Code("typescript", _OAUTH),
                 ),

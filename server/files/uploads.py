@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 import math
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ import structlog
 from protocol.errors import ErrorCode, MemoError
 from protocol.files import File
 from server.files.names import cleaned
+from server.files.places import Places
 from server.files.processing import Processing
 from server.files.types import HEAD_BYTES, is_image, sniff
 from server.files.writing import Writing
@@ -26,8 +26,6 @@ from sync.feed import Notices
 
 LIFETIME_SECONDS = 24 * 3600.0  # of an upload that nobody goes on with
 ONE_REQUEST_SECONDS = 3600.0  # of one that cannot be gone on with
-AT_ONCE = 64  # uploads that a node takes in at a time: each holds up to a part in memory
-ACCOUNT_AT_ONCE = 16  # of them, those of one account
 CLAIM_SECONDS = 4.0  # for a writer that hears nothing any more to let go
 RETRY_SECONDS = 0.25
 
@@ -53,7 +51,8 @@ class Uploads:
     """Takes files in. `max_bytes` is what one file may have.
 
     Whoever brings bytes hands over an iterator of chunks: where they come from, and how long one
-    may take to come, is its affair.
+    may take to come, is its affair; how many have to come, and who may bring them, is that of the
+    places.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Uploads:
         self._notices = notices
         self._metrics = metrics
         self.max_bytes = max_bytes
-        self._taking: Counter[UUID] = Counter()
+        self._places = Places()
 
     async def receive(
         self,
@@ -90,19 +89,21 @@ class Uploads:
             MemoError: `too_large`, `quota_exceeded`, `conflict`, `gone`, `not_found`, `forbidden`,
                 `busy`, `unavailable`, and whatever `chunks` raise.
         """
-        with self._place(account_id):
+        with self._places.taken(account_id) as place:
             writer = uuid4()
             begun = await self._begin_afresh(account_id, intake._replace(length=None), writer)
             if isinstance(begun, File):
+                place.whole = True
                 return begun
             async with self._writing(begun, writer, lifetime=ONE_REQUEST_SECONDS) as writing:
                 try:
-                    async for chunk in chunks:
+                    async for chunk in place.chunks(chunks):
                         self._metrics.file_bytes.labels("received").inc(len(chunk))
                         if writing.received + len(chunk) > self.max_bytes:
                             raise self.too_large()
                         await writing.write(chunk)
                     await writing.flush()
+                    place.whole = True
                     return await self._finish(writing, late and await late())
                 except BaseException:
                     with suppress(MemoError), outage.reported():
@@ -151,7 +152,7 @@ class Uploads:
                 `unavailable`, and whatever `chunks` raise; `HeldError` while another request
                 writes; `ChecksumMismatchError`.
         """
-        with self._place(account_id):
+        with self._places.taken(account_id) as place:
             found = await self._rows.find(upload_id, account_id)
             if isinstance(found, File):
                 _check_offset(offset, found.file_size)
@@ -162,8 +163,9 @@ class Uploads:
                 upload, writer, lifetime=LIFETIME_SECONDS, at_once=checksum is not None
             ) as writing:
                 _check_offset(offset, writing.received)
-                await self._take(writing, chunks(writing.wanted), checksum)
+                await self._take(writing, place.chunks(chunks(writing.wanted)), checksum)
                 if writing.received == upload.intake.length:
+                    place.whole = True
                     return await self._finish(writing)
             return upload._replace(received=writing.received)
 
@@ -278,20 +280,6 @@ class Uploads:
         ) as writing:
             with self._metrics.uploads_in_progress.track_inprogress():
                 yield writing
-
-    @contextmanager
-    def _place(self, account_id: UUID) -> Iterator[None]:
-        if self._taking.total() >= AT_ONCE or self._taking[account_id] >= ACCOUNT_AT_ONCE:
-            raise MemoError(
-                ErrorCode.BUSY, "too many files are being uploaded at once", retry_after=2
-            )
-        self._taking[account_id] += 1
-        try:
-            yield
-        finally:
-            self._taking[account_id] -= 1
-            if not self._taking[account_id]:
-                del self._taking[account_id]
 
 
 def expiry(upload: Upload) -> int:

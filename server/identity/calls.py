@@ -32,7 +32,9 @@ _STARTS: tuple[tuple[Provider, Endpoint, Endpoint], ...] = (
 
 
 class Identity:
-    """What is called over REST before signing in, and over the socket after it."""
+    """What is called over REST before signing in, and over the socket after it. With
+    `verified_only`, ways in beside the password are for accounts that have proven their address:
+    a stranger who signs up with somebody's address sets none that outlasts a new password."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Identity:
         identities: Identities,
         tokens: EmailTokens,
         post: Post,
+        verified_only: bool,
     ) -> None:
         self._verification = verification
         self._two_factor = two_factor
@@ -54,6 +57,7 @@ class Identity:
         self._identities = identities
         self._tokens = tokens
         self._post = post
+        self._verified_only = verified_only
 
     # REST
 
@@ -135,7 +139,7 @@ class Identity:
     async def enable_two_factor(
         self, call: ConnectionCall, request: identity.EnableTwoFactor
     ) -> identity.TwoFactorSecret:
-        account_id, email = await self._account(call)
+        account_id, email = await self._proven(call)
         await self._guard.check(account_id, request.password)
         secret, uri = await self._two_factor.propose(account_id, email)
         return identity.TwoFactorSecret(secret=secret, uri=uri)
@@ -143,7 +147,7 @@ class Identity:
     async def confirm_two_factor(
         self, call: ConnectionCall, request: identity.ConfirmTwoFactor
     ) -> identity.RecoveryCodes:
-        account_id, email = await self._account(call)
+        account_id, email = await self._proven(call)
         codes = await self._two_factor.confirm(account_id, request.code)
         await self._post.security_notice(email, Notice.TWO_FACTOR_ON)
         return identity.RecoveryCodes(recovery_codes=codes)
@@ -164,7 +168,8 @@ class Identity:
     async def link(
         self, call: ConnectionCall, request: identity.LinkIdentity
     ) -> identity.Identities:
-        await self._oauth.link(call.principal.account_id, request)
+        account_id, _ = await self._proven(call)
+        await self._oauth.link(account_id, request)
         return await self._ways_in(call)
 
     async def unlink(
@@ -185,4 +190,15 @@ class Identity:
     async def _account(self, call: ConnectionCall) -> tuple[UUID, str]:
         """The account and its address of now, which may be newer than the token."""
         user = await self._accounts.existing(call.principal.account_id)
+        return user.id, user.email
+
+    async def _proven(self, call: ConnectionCall) -> tuple[UUID, str]:
+        """The same, of an account that may add ways in."""
+        user = await self._accounts.existing(call.principal.account_id)
+        if self._verified_only and not user.is_verified:
+            raise MemoError(
+                ErrorCode.FORBIDDEN,
+                "Confirm your e-mail address first: follow the link in the message to it.",
+                details={"email": "is not confirmed yet"},
+            )
         return user.id, user.email

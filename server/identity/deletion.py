@@ -53,7 +53,7 @@ class Confirmation:
             raise MemoError(
                 ErrorCode.CONFLICT, "The account has a password; give that to account.delete."
             )
-        await check_pause(self._tokens, user_id, "delete")
+        await check_pause(self._tokens, user_id, "delete", user.email)
         await self._post.deletion(user_id, user.email)
 
     async def check(self, user_id: UUID, password: str | None, code: str | None) -> None:

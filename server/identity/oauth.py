@@ -24,20 +24,12 @@ from server.auth import Auth, normalize_email
 from server.identity.openid import OpenIdProvider
 from server.identity.twofactor import TwoFactor
 from server.mail.post import Post
-from server.mail.texts import Notice
+from server.mail.texts import LINKED, UNLINKED, Notice
 from storage.accounts import Accounts
 from storage.identities import Attempt, Attempts, Claimed, Identities
 
 log = structlog.get_logger(__name__)
 
-_LINKED: Mapping[Provider, Notice] = {
-    "google": Notice.GOOGLE_LINKED,
-    "apple": Notice.APPLE_LINKED,
-}
-_UNLINKED: Mapping[Provider, Notice] = {
-    "google": Notice.GOOGLE_UNLINKED,
-    "apple": Notice.APPLE_UNLINKED,
-}
 _RETURNED = ("code", "error", "user")  # what is handed on to the app
 _MAX_RETURNED = 4096  # characters of each
 
@@ -141,7 +133,7 @@ class OAuth:
             recognized = await self._identities.recognize(claimed)
             user_id, is_new = recognized.user_id, recognized.is_new
             if recognized.is_linked:
-                await self._tell(user_id, _LINKED[name])
+                await self._tell(user_id, LINKED[name])
         if await self._two_factor.enabled(user_id):
             await self._attempts.recognized(key, user_id, is_new)
         try:
@@ -167,7 +159,7 @@ class OAuth:
             raise _unknown_state()
         claimed = await self._claimed(request.provider, request)
         if await self._identities.link(user_id, claimed):
-            await self._tell(user_id, _LINKED[request.provider])
+            await self._tell(user_id, LINKED[request.provider])
         await self._attempts.end(_hash(_derived(request.state, "address")))
 
     async def unlink(self, user_id: UUID, name: Provider) -> None:
@@ -177,7 +169,7 @@ class OAuth:
             MemoError: `conflict` when it is the last way in.
         """
         if await self._identities.unlink(user_id, name):
-            await self._tell(user_id, _UNLINKED[name])
+            await self._tell(user_id, UNLINKED[name])
 
     async def _attempt(self, name: Provider, state: str, redirect_uri: str) -> Attempt:
         self._provider(name)

@@ -101,6 +101,7 @@ class Door(NamedTuple):
             identities=identities,
             tokens=email_tokens,
             post=post,
+            verified_only=settings.sends_mail,
         )
         confirmation = Confirmation(
             accounts, email_tokens, guard=guard, two_factor=two_factor, guesses=guesses, post=post

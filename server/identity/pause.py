@@ -8,14 +8,14 @@ from storage.verification import MAX_LINKS, EmailTokens, Purpose
 AGAIN_SECONDS = 60.0  # between two messages of one kind
 
 
-async def check_pause(tokens: EmailTokens, user_id: UUID, purpose: Purpose) -> None:
-    """Go on only if the account may be sent another one.
+async def check_pause(tokens: EmailTokens, user_id: UUID, purpose: Purpose, email: str) -> None:
+    """Go on only if the account may be sent another one, to this address.
 
     Raises:
-        MemoError: `rate_limited` within a minute of the last one, or when the account was sent as
-            many as are good at once.
+        MemoError: `rate_limited` within a minute of the last one to the address, or when the
+            account was sent as many as are good at once.
     """
-    given, last = await tokens.recent(user_id, purpose)
+    given, last = await tokens.recent(user_id, purpose, email)
     wait = None
     if given >= MAX_LINKS[purpose]:
         wait = 3600.0

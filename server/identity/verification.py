@@ -10,7 +10,7 @@ from server.auth import normalize_email
 from server.identity.guard import Guard
 from server.identity.pause import check_pause
 from server.mail.post import Post, digest
-from server.mail.texts import Notice
+from server.mail.texts import UNLINKED, Notice
 from server.passwords import Passwords, weakness
 from server.tokens import Principal
 from storage import outage
@@ -57,11 +57,13 @@ class Verification:
         user = await self._accounts.existing(principal.account_id)
         if user.is_verified:
             return
-        await check_pause(self._tokens, user.id, "verify")
+        await check_pause(self._tokens, user.id, "verify", user.email)
         await self._post.verification(user.id, user.email)
 
     async def verify(self, token: str) -> User:
-        """Take the address that the token proves as the account's.
+        """Take the address that the token proves as the account's. What was set up before an
+        address was proven, but for the password, may be a stranger's: it goes, and the address is
+        told.
 
         Raises:
             MemoError: `invalid_request` naming `token` when it is not good, `conflict` when
@@ -75,6 +77,10 @@ class Verification:
             self._account_changed(user.id)
         if not proven.again and proven.before.lower() != user.email.lower():
             await self._post.security_notice(proven.before, Notice.EMAIL_CHANGED)
+        if proven.removed.two_factor:
+            await self._post.security_notice(user.email, Notice.TWO_FACTOR_OFF)
+        for provider in proven.removed.providers:
+            await self._post.security_notice(user.email, UNLINKED[provider])
         return user
 
     async def forgot(self, email: str) -> None:
@@ -136,7 +142,7 @@ class Verification:
                 ErrorCode.INVALID_REQUEST, f"email {problem}", details={"email": problem}
             )
         await self._guard.check(principal.account_id, password)
-        await check_pause(self._tokens, principal.account_id, "verify")
+        await check_pause(self._tokens, principal.account_id, "verify", normalized)
         await self._post.verification(principal.account_id, normalized)
 
     async def _end(self, sessions: Sequence[UUID]) -> None:

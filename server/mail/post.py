@@ -202,7 +202,7 @@ class Post:
         return code
 
     async def _issue(self, kept: bytes, purpose: Purpose, user_id: UUID, email: str) -> None:
-        given, _ = await self._tokens.recent(user_id, purpose)
+        given, _ = await self._tokens.recent(user_id, purpose, email)
         if given >= MAX_LINKS[purpose]:
             log.info("mail.enough", purpose=purpose, account=str(user_id))
             raise _Dropped

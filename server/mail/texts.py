@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from enum import Enum
 
+from protocol.identity import Provider
 from server.mail.message import Link, Message, one_line
 
 Values = Mapping[str, str]
@@ -31,6 +32,16 @@ class Notice(Enum):
     APPLE_UNLINKED = "Signing in to your account with Apple is no longer possible."
 
 
+LINKED: Mapping[Provider, Notice] = {
+    "google": Notice.GOOGLE_LINKED,
+    "apple": Notice.APPLE_LINKED,
+}
+UNLINKED: Mapping[Provider, Notice] = {
+    "google": Notice.GOOGLE_UNLINKED,
+    "apple": Notice.APPLE_UNLINKED,
+}
+
+
 def write(kind: Kind, to: str, values: Values) -> Message:
     """The message of a kind, with its values.
 
@@ -48,7 +59,10 @@ def _verification(to: str, values: Values) -> Message:
             "Hello,",
             "please confirm that this is your e-mail address.",
             Link("Confirm the address", values["url"]),
-            "The link works for a day. If you did not ask for this, you need not do anything.",
+            (
+                "The link works for a day. If you did not ask for this, do not follow it: it would"
+                " give the account of whoever did to this address."
+            ),
         ],
     )
 

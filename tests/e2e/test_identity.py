@@ -166,6 +166,13 @@ async def test_two_factor_from_turning_on_to_turning_off(house: House) -> None:
     registered = await register(house, "joan@example.com")
     login = {"email": "joan@example.com", "password": PASSWORD}
     async with RawSocket(house.server.socket_url, registered["accessToken"]) as socket:
+        # Until the address is proven it may be a stranger's, who would lock its owner out.
+        assert await refused(socket, "account.enableTwoFactor", password=PASSWORD) == "forbidden"
+        assert await refused(socket, "account.confirmTwoFactor", code="123456") == "forbidden"
+        google = {"provider": "google", "code": "x", "redirectUri": BACK, "state": "x"}
+        assert await refused(socket, "account.link", **google) == "forbidden"
+        token = await house.room.token("joan@example.com", "verify")
+        await post(house, "verify", 200, token=token)
         wrong = await refused(socket, "account.enableTwoFactor", password="Wrong-Horse-1!")
         assert wrong == "invalid_credentials"
         made = await ask(socket, "account.enableTwoFactor", password=PASSWORD)
@@ -268,6 +275,8 @@ async def test_linking_a_real_provider_to_an_account(house: House) -> None:
     registered = await register(house, "katherine@example.com")
     error = (await signed_in_with_google(house, "katherine", 409))["error"]
     assert error["code"] == "conflict"
+    token = await house.room.token("katherine@example.com", "verify")
+    await post(house, "verify", 200, token=token)
     started = await post(house, "oauth/google/start", 200, redirectUri=BACK)
     answer = await at_provider(started["url"], "katherine")
     async with RawSocket(house.server.socket_url, registered["accessToken"]) as socket:

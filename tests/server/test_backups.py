@@ -123,9 +123,10 @@ async def test_a_backup_of_a_newer_version_is_one_line(
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     database: str, backup: Path, tmp_path: Path
 ) -> None:
-    # A limit on the size of files breaks a write off as a full disk does.
+    # A limit on the size of files breaks a write off as a full disk does; it would do so to those
+    # of compiled modules, which are not made.
     result = subprocess.run(
-        ["bash", "-c", 'ulimit -f 1; exec "$0" -m server backup "$1"', sys.executable,
+        ["bash", "-c", 'ulimit -f 1; exec "$0" -B -m server backup "$1"', sys.executable,
          tmp_path / "another.zip"],
         capture_output=True,
         text=True,
@@ -137,6 +138,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         f"{tmp_path / 'another.zip'} cannot be written: File too large; nothing is left of it"
     )
     assert list(tmp_path.iterdir()) == [backup]
+
+
+def test_a_directory_that_is_not_there_is_one_line(database: str, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "backup.zip"
+    line = refusal("backup", path, DATABASE_URL=database)
+    assert line == f"{path} cannot be written: No such file or directory"
 
 
 def test_a_database_that_is_not_there_leaves_no_file(database: str, tmp_path: Path) -> None:

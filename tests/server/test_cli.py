@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from server.cli import called
 from tests import launching
 
 EMAIL = "ann@example.com"
@@ -128,6 +130,21 @@ def test_what_is_no_command_shows_what_is() -> None:
     assert "invalid choice: 'nonsense'" in result.stderr
     for name in ("serve", "migrate", "doctor", "demo", "user"):
         assert name in result.stderr
+    assert "worker" not in result.stderr
+
+
+def test_what_is_said_to_call_can_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "memo"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert called(str(program)) == str(program)
+    assert called(f"{tmp_path}/server/__main__.py") == f"{sys.executable} -m server"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert called(str(program)) == "memo"
+    other = tmp_path / "elsewhere" / "memo"
+    assert called(str(other)) == str(other)
 
 
 async def test_migrate_says_what_it_applied(database: str) -> None:
@@ -239,13 +256,13 @@ async def test_the_demo_is_made_once_with_or_without_a_server(
     first = memo("demo", DATABASE_URL=database, PORT=1)  # where nothing listens
     assert first.returncode == 0, first.stderr
     assert "25 memories" in first.stdout
-    assert "memo serve" in first.stdout
+    assert f"{sys.executable} -m server serve" in first.stdout
     assert await memories() == 25
     with serving(DATABASE_URL=database) as (_, _, url):
         port = url.rpartition(":")[2]
         again = memo("demo", DATABASE_URL=database, PORT=port)
         assert again.returncode == 0, again.stderr
-        assert "memo serve" not in again.stdout
+        assert " serve" not in again.stdout
         assert await memories() == 25
         assert await pool.fetchval("SELECT count(*) FROM messages") == 6
         assert (

@@ -337,15 +337,17 @@ async def test_what_is_no_cursor_is_refused_by_name(feed: Feed, ada: Author, cur
     assert "after" in refused.value.details
 
 
+@pytest.mark.parametrize("letters", ["md5(number::text)", "repeat('x', 32)"])
 async def test_a_page_of_large_memories_is_cut_short_and_the_next_goes_on(
-    pool: asyncpg.Pool, feed: Feed, ada: Author
+    pool: asyncpg.Pool, feed: Feed, ada: Author, letters: str
 ) -> None:
+    """Also if they take little room in their rows."""
     start = await feed.cursor()
     memories = [await add_memory(pool, ada) for _ in range(4)]
     await pool.execute(
-        """
+        f"""
         UPDATE memories SET content = jsonb_build_object('text', (
-            SELECT string_agg(md5(number::text), '') FROM generate_series(1, 120000) AS number))
+            SELECT string_agg({letters}, '') FROM generate_series(1, 120000) AS number))
         """
     )
     page = await feed.changes(ada.account_id, start, 100)

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from protocol.search import Highlight
-from storage.highlights import LOOKED_AT, SNIPPET, Highlighter
+from storage.highlights import LOOKED_AT, PAGE_LOOKED_AT, SNIPPET, Highlighter
 from storage.terms import read
 
 
@@ -67,3 +67,10 @@ def test_far_into_a_long_text_words_are_found_by_their_plain_looks() -> None:
     text = "filler " * LOOKED_AT + "an apple" + " filler" * LOOKED_AT
     assert marked("apple", text) == ["apple"]
     assert cut("apple", "filler " * LOOKED_AT) is None
+
+
+def test_of_many_texts_less_is_read_of_each() -> None:
+    text = "apple " + "filler " * LOOKED_AT + "an orange"
+    words = read("apple orange", uuid4()).parts
+    assert len(Highlighter(words)._promising(text)) == LOOKED_AT
+    assert len(Highlighter(words, 50)._promising(text)) == PAGE_LOOKED_AT // 50

@@ -292,6 +292,42 @@ async def test_who_was_removed_does_not_come_back_by_what_is_left(
     assert await stage.role(bob) == "editor"
 
 
+async def test_who_was_removed_is_let_in_by_no_link_of_before_and_by_any_new_one(
+    stage: Stage, bob: Author, eve: Author
+) -> None:
+    await stage.link(b"used")
+    unused = await stage.link(b"unused", "editor", max_uses=1)
+    await stage.accept(bob, b"used")
+    await stage.memberships.remove(stage.memory, stage.ada.account_id, bob.account_id)
+    assert await code(stage.accept(bob, b"unused")) is ErrorCode.GONE
+    # Nor under a further token; and it is as good as before for others.
+    await stage.link(b"further", "editor", max_uses=1, id=unused.id)
+    assert await code(stage.accept(bob, b"further")) is ErrorCode.GONE
+    await stage.accept(eve, b"unused")
+    assert await stage.role(eve) == "editor"
+    await stage.link(b"new", "commenter")
+    await stage.accept(bob, b"new")
+    assert await stage.role(bob) == "commenter"
+
+
+async def test_who_may_less_gets_no_more_by_a_link_of_before(stage: Stage, bob: Author) -> None:
+    await stage.link(b"commenter", "commenter")
+    await stage.link(b"editor", "editor")
+    await stage.accept(bob, b"commenter")
+
+    async def made(role: SharedRole) -> None:
+        await stage.memberships.set_role(stage.memory, stage.ada.account_id, bob.account_id, role)
+
+    await made("viewer")
+    for token in (b"commenter", b"editor"):
+        assert not (await stage.accept(bob, token)).changed
+    assert await stage.role(bob) == "viewer"
+    await stage.link(b"other", "editor")
+    await made("commenter")  # which is more, and takes nothing away
+    await stage.accept(bob, b"other")
+    assert await stage.role(bob) == "editor"
+
+
 async def test_accepted_twice_at_once_it_counts_once(stage: Stage, bob: Author) -> None:
     await stage.link(b"token", max_uses=2)
     answers = await asyncio.gather(*(stage.accept(bob, b"token") for _ in range(6)))

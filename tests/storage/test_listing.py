@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.log import Author
 from protocol.memories import ListMemories, Memory
-from storage.memories import MemoryRows
+from storage.memories import LISTED_BYTES, MemoryRows
 from tests.rows import add_member, add_person
 from tests.storage.test_memories import add_category, create, holding
 
@@ -210,3 +211,26 @@ async def test_a_memory_is_marked_and_written_at_once_by_many(stage: Stage) -> N
     await asyncio.gather(*(call for pair in zip(marks, saves, strict=True) for call in pair))
     assert memory.id in await stage.listed(search="title 9")
     assert await stage.listed(search='"title 8"') == []
+
+
+async def test_large_memories_are_cut_so_that_a_page_of_them_fits_a_message(
+    pool: asyncpg.Pool,
+) -> None:
+    rows, ada = MemoryRows(pool), await add_person(pool)
+    # A megabyte of one letter takes little room in its row.
+    texts = ["x" * 1_000_000, "y" * (LISTED_BYTES - 100), "z" * LISTED_BYTES]
+    for text in texts:
+        await create(rows, ada, text[0], content={"text": text, "more": 1})
+    await create(rows, ada, "meta", metadata={"note": "é" * LISTED_BYTES})
+    await create(rows, ada, "data", content={"more": "x" * LISTED_BYTES})
+    query = ListMemories(sort_by="title", sort_order="asc")
+    page = await rows.list(ada.account_id, query)
+    assert page.pagination.total == 5
+    assert [memory.title for memory in page.memories if memory.is_cut] == ["data", "meta", "x", "z"]
+    data, meta, x, y, z = page.memories
+    assert data.content == meta.content == meta.metadata == {}
+    assert (x.content, z.content) == ({"text": "x" * 1000}, {"text": "z" * 1000})
+    assert y.content == {"text": texts[1], "more": 1}
+    assert len(msgspec.msgpack.encode(page)) < 2 * LISTED_BYTES
+    whole = await rows.get(x.id, ada.account_id)
+    assert (whole.content["text"], whole.is_cut) == (texts[0], False)

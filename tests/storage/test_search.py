@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from protocol.errors import ErrorCode, MemoError
@@ -12,6 +13,7 @@ from protocol.lexemes import lexemes_of
 from protocol.log import Author, Message
 from protocol.memories import ListMemories, Memory
 from protocol.search import Highlight, SearchPage, SearchQuery
+from storage.highlights import FAR
 from storage.memories import MemoryRows
 from storage.search import NEWEST, WINDOW, SearchRows
 from storage.texts import TextRows
@@ -382,3 +384,26 @@ async def test_a_memory_of_more_words_than_fit_is_found_by_its_first(stage: Stag
     assert await stage.titles('"again end"') == []
     await stage.rows.save(memory.id, holding("vast", **body("x" * 5_000_000)), 4)
     assert await stage.titles("xxx") == ["vast"]
+
+
+async def test_of_large_memories_a_piece_is_answered_and_the_words_in_them_are_shown(
+    stage: Stage,
+) -> None:
+    far = "filler " * 100_000 + "an apple" + " filler" * 1000
+    await stage.add("far", **body(far))
+    [result] = (await stage.page("apple")).results
+    assert result.memory.is_cut
+    assert result.memory.content == {"text": far[:1000]}
+    [highlight] = result.highlights
+    assert (highlight.field, marked(highlight)) == ("content", ["apple"])
+
+
+async def test_a_page_of_large_memories_is_looked_through_as_far_as_a_few(stage: Stage) -> None:
+    far = "filler " * (FAR // 10) + "an apple"
+    for number in range(10):
+        await stage.add(f"apple {number}", **body(far))
+    page = await stage.page("apple")
+    assert [[each.field for each in result.highlights] for result in page.results] == (
+        [["title"]] * 10
+    )
+    assert len(msgspec.msgpack.encode(page)) < 50_000

@@ -141,3 +141,22 @@ def test_what_is_too_much_to_tell_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sync.authorship.MAX_CHARACTERS", 3)
     with pytest.raises(TooMuch, match="3 characters"):
         bench.blame()
+    monkeypatch.setattr("sync.authorship.MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr("sync.authorship.MAX_STRUCTS", 2)
+    with pytest.raises(TooMuch, match="2 insertions"):
+        bench.blame()
+
+
+def test_parts_are_in_order_whatever_stands_between_them() -> None:
+    """More parts than letters of one byte, between formats that are none."""
+    bench = Bench(2)
+
+    def write(text: Text) -> None:
+        for number in range(300):
+            text.insert(0, f"{number} ")
+            text.format(0, 1, {"b": number})
+
+    bench.send(0, write)
+    bench.send(1, lambda text: text.insert(4, "👍"))
+    body = "".join(f"{number} " for number in reversed(range(300)))
+    assert bench.blame() == [(body[:4], 1), ("👍", 2), (body[4:], 1)]

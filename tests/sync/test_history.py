@@ -69,6 +69,7 @@ class Stage:
             node.hub,
             projector,
             workers=node.workers,
+            readers=node.workers,
             notices=notices,
         )
 

@@ -161,6 +161,18 @@ async def test_an_invitation_is_written_to_its_address_once(
     assert (received.inviter_name, received.memory_title) == ("Ada Byron", "Lisbon")
 
 
+async def test_another_role_in_an_invitation_is_told_to_whom_it_is_for(
+    stage: Stage, ada: Caller, bob: Caller, memory: UUID
+) -> None:
+    for role in ("viewer", "editor", "editor"):
+        request = InviteMember(memory_id=memory, email=bob.email, role=role)
+        await stage.sharing.invite(ada, request)
+    assert stage.heard("sharing.invited") == [bob.id, bob.id]
+    assert len(stage.post.letters) == 1
+    [received] = (await stage.sharing.invitations(bob, Empty())).invitations
+    assert received.role == "editor"
+
+
 async def test_an_address_without_an_account_makes_no_difference(
     stage: Stage, ada: Caller, bob: Caller, memory: UUID
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -155,16 +156,86 @@ async def test_a_call_past_its_time_is_ended_with_its_process(tmp_path: Path) ->
     workers.close()
 
 
-async def test_a_call_whose_caller_left_keeps_its_worker_until_it_ends(tmp_path: Path) -> None:
-    """The next call waits for a free worker, not for its own time limit in a busy one."""
-    workers = WorkerPool(size=1, timeout=3)
-    await workers.run(double, 1)
-    left = asyncio.create_task(workers.run(wait_for, tmp_path / "never"))
+async def left(call: asyncio.Task[object]) -> None:
+    """Its caller leaves."""
     await asyncio.sleep(0)
-    left.cancel()
+    await asyncio.sleep(0)
+    call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await left
-    assert await asyncio.wait_for(workers.run(double, 4), SECONDS) == 8
+        await call
+
+
+async def test_a_call_whose_caller_left_is_ended_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.worker.LEFT_SECONDS", 0.05)
+    workers = WorkerPool(size=1, timeout=600)
+    first = await workers.run(process_id)
+    await left(asyncio.create_task(workers.run(wait_for, tmp_path / "never")))
+    assert await asyncio.wait_for(workers.run(process_id), SECONDS) != first
+    workers.close()
+
+
+async def test_a_call_whose_caller_left_keeps_its_worker_if_it_ends_by_itself(
+    tmp_path: Path,
+) -> None:
+    workers = WorkerPool(size=1)
+    first = await workers.run(process_id)
+    await left(asyncio.create_task(workers.run(wait_for, tmp_path / "done")))
+    (tmp_path / "done").touch()
+    assert await asyncio.wait_for(workers.run(process_id), SECONDS) == first
+    workers.close()
+
+
+def begun(path: Path) -> None:
+    path.touch()
+
+
+async def test_a_call_whose_caller_left_before_it_began_is_never_made(tmp_path: Path) -> None:
+    workers = WorkerPool(size=1)
+    blocking = asyncio.create_task(workers.run(wait_for, tmp_path / "done"))
+    await asyncio.sleep(0)
+    await left(asyncio.create_task(workers.run(begun, tmp_path / "begun")))
+    (tmp_path / "done").touch()
+    await asyncio.wait_for(blocking, SECONDS)
+    await workers.run(double, 1)
+    assert not (tmp_path / "begun").exists()
+    workers.close()
+
+
+async def test_no_account_has_all_workers(workers: WorkerPool, tmp_path: Path) -> None:
+    ada, bob = uuid4(), uuid4()
+    calls = [
+        asyncio.create_task(workers.run_for(ada, wait_for, tmp_path / "done")) for _ in range(4)
+    ]
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(workers.run_for(bob, double, 4), SECONDS) == 8
+    assert await asyncio.wait_for(workers.run(double, 5), SECONDS) == 10
+    assert not any(call.done() for call in calls)
+    (tmp_path / "done").touch()
+    assert len(set(await asyncio.wait_for(asyncio.gather(*calls), SECONDS))) == 1
+    assert not len(workers._shares)
+
+
+async def test_who_leaves_and_calls_again_has_no_more_workers(
+    workers: WorkerPool, tmp_path: Path
+) -> None:
+    """What was left is still its account's until it has ended."""
+    ada = uuid4()
+    for _ in range(4):
+        await left(asyncio.create_task(workers.run_for(ada, wait_for, tmp_path / "done")))
+    assert await asyncio.wait_for(workers.run(double, 5), SECONDS) == 10
+    (tmp_path / "done").touch()
+    assert await asyncio.wait_for(workers.run_for(ada, double, 6), SECONDS) == 12
+
+
+def niceness() -> int:
+    return os.nice(0)
+
+
+async def test_workers_leave_the_processors_to_others_if_they_are_to() -> None:
+    workers = WorkerPool(size=1, niceness=3)
+    assert await workers.run(niceness) == os.nice(0) + 3
     workers.close()
 
 

@@ -107,7 +107,10 @@ export interface Change {
  * app keeps there. Category, favourite and archived are the member's own. `epoch` and `offset` say
  * how far the document's log goes; the other fields follow it within moments. `deletedAt` is there
  * while the memory is in the trash. `unreadCount` are the messages of others that were received
- * behind `lastReadAt`, counted up to 100, which stands for any number above.
+ * behind `lastReadAt`, counted up to 100, which stands for any number above. `isCut`: lists and
+ * search shorten what takes more than 64 KiB as JSON, so that a page of them fits a message. Then
+ * `content` has the first 1,000 characters of `text` alone, and `metadata` is empty; all of it is
+ * in the document, the feed and the answer of `memories.get`.
  */
 export interface Memory {
   id: string;
@@ -134,6 +137,8 @@ export interface Memory {
   unreadCount?: number;
   /** RFC 3339, in UTC. */
   deletedAt?: string | null;
+  /** Default: `false`. */
+  isCut?: boolean;
 }
 
 /**
@@ -680,7 +685,10 @@ export interface RestoreVersion {
   id?: string | null;
 }
 
-/** Of a body of up to 1,000,000 characters in 20,000 parts. */
+/**
+ * Of a body of up to 1,000,000 characters in 50,000 parts, in a document of up to 250,000
+ * insertions, formats and deletions.
+ */
 export interface GetBlame {
   memoryId: string;
 }
@@ -1560,7 +1568,7 @@ export interface Operations {
   "memories.create": { request: CreateMemory; response: OneMemory };
   /** One memory. */
   "memories.get": { request: GetMemory; response: OneMemory };
-  /** The account's memories, filtered, sorted and paged. */
+  /** The account's memories, filtered, sorted and paged. Large ones come cut: see `isCut`. */
   "memories.list": { request: ListMemories; response: MemoryPage };
   /** Change a memory; what its document holds is changed as an edit that merges with others. */
   "memories.update": { request: UpdateMemory; response: OneMemory };
@@ -1637,9 +1645,15 @@ export interface Operations {
   "sharing.accept": { request: AcceptInvitation; response: OneMemory };
   /** Decline an invitation that was sent to the account's e-mail address. */
   "sharing.decline": { request: DeclineInvitation; response: Empty };
-  /** Give a member another role, at once on all open sockets. Only the owner may. */
+  /**
+   * Give a member another role, at once on all open sockets. A link of before gives no more than a
+   * role that was lowered. Only the owner may.
+   */
   "sharing.setRole": { request: SetMemberRole; response: OneMember };
-  /** End a membership, at once on all open sockets. Only the owner may. */
+  /**
+   * End a membership, at once on all open sockets. Invitations and links of before let the account
+   * in no more, new ones do. Only the owner may.
+   */
   "sharing.remove": { request: RemoveMember; response: Empty };
   /** End the account's own membership. */
   "sharing.leave": { request: LeaveMemory; response: Empty };
@@ -1739,7 +1753,7 @@ export interface Events {
    * it; one whose edits were refused opens the document again.
    */
   "sharing.changed": SharingChanged;
-  /** The account was invited to a memory; ask `sharing.invitations`. */
+  /** The account was invited to a memory, or to another role in it; ask `sharing.invitations`. */
   "sharing.invited": Invited;
   /**
    * The members of a memory of the account, or its invitations, have changed; ask

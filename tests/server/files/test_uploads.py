@@ -403,3 +403,26 @@ async def test_too_many_uploads_at_once_are_told_to_come_later(
     assert len({file.id for file in files}) == 16
     assert len(objects(nodes[0])) >= 1
     await receive()
+
+
+async def test_what_came_of_a_dripping_upload_stays_where_it_can_go_on(
+    nodes: list[Node], ada: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.files.places.PACE_SECONDS", 0.0)
+    monkeypatch.setattr("server.files.places.LEAST_BYTES", 100)
+    upload = await begun(nodes[0], ada, 1000)
+    with pytest.raises(MemoError) as stalled:
+        await nodes[0].uploads.append(
+            ada.account_id, upload.id, 0, body(bytes(200), b"drip", b"drip")
+        )
+    assert stalled.value.code is ErrorCode.TIMEOUT
+    found = await nodes[0].uploads.find(ada.account_id, upload.id)
+    assert isinstance(found, Upload)
+    assert found.received == 200
+    with pytest.raises(MemoError) as stalled:
+        await stored(nodes[0], ada, b"drip")
+    assert stalled.value.code is ErrorCode.TIMEOUT
+    monkeypatch.undo()
+    assert isinstance(
+        await nodes[0].uploads.append(ada.account_id, upload.id, 200, body(bytes(800))), File
+    )

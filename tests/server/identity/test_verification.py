@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import pyotp
@@ -258,6 +259,20 @@ async def test_a_new_address_is_the_accounts_once_it_is_proven(door: Doorway) ->
     )
 
 
+async def test_a_mistyped_address_is_corrected_at_once_and_no_address_gets_two_in_a_minute(
+    door: Doorway,
+) -> None:
+    request = Register(email="adda@example.com", password=PASSWORD, first_name="A", last_name="B")
+    signed_in = await door.auth.register(request, address=None, user_agent=None)
+    await door.link("verify")
+    me = await door.session(signed_in.user)
+    await door.verification.change_email(me, PASSWORD, ADA)
+    token = await door.link("verify")
+    again = await refusal(door.verification.change_email(me, PASSWORD, ADA.upper()))
+    assert again.code is ErrorCode.RATE_LIMITED
+    assert (await door.verification.verify(token)).email == ADA
+
+
 async def test_an_address_of_somebody_else_is_neither_taken_nor_told(door: Doorway) -> None:
     me = await door.session(await door.account())
     await door.account("grace@example.com")
@@ -285,8 +300,7 @@ async def test_who_takes_an_address_before_its_owner_comes_is_out_when_the_owner
     factor, a link to an address of their own. The owner then asks for a new password."""
     thief = await door.session(await door.account())
     await door.identities.link(thief.account_id, Claimed("google", "thief", None))
-    secret, _ = await door.two_factor.propose(thief.account_id, ADA)
-    await door.two_factor.confirm(thief.account_id, pyotp.TOTP(secret).at(int(door.now)))
+    await has_second_factor(door, thief.account_id)
     await door.verification.change_email(thief, PASSWORD, "thief@example.com")
     followed_later = await door.link("verify")
     await door.pool.execute("UPDATE email_tokens SET created_at = created_at - interval '1 hour'")
@@ -306,13 +320,44 @@ async def test_who_takes_an_address_before_its_owner_comes_is_out_when_the_owner
     assert [letter.to for letter in await door.mail()] == [ADA]  # the notice alone
 
 
-async def test_a_proven_account_keeps_its_ways_in_when_the_password_is_reset(
+async def test_what_a_stranger_set_up_goes_when_the_owner_confirms_the_address(
+    door: Doorway,
+) -> None:
+    """By mistake, and asks for a new password later: nothing but that password is asked for."""
+    stranger = await door.session(await door.account())
+    await door.identities.link(stranger.account_id, Claimed("google", "thief", None))
+    await has_second_factor(door, stranger.account_id)
+    await door.post.verification(stranger.account_id, ADA)
+    token = await door.link("verify")
+    for _ in range(2):  # a page may be loaded twice
+        await door.verification.verify(token)
+        assert await door.identities.of(stranger.account_id) == []
+    told = [letter.text for letter in await door.mail()]
+    assert [Notice.TWO_FACTOR_OFF.value in told[0], Notice.GOOGLE_UNLINKED.value in told[1]]
+    assert len(told) == 2
+    await door.verification.forgot(ADA)
+    await door.verification.reset(await door.link("reset"), NEXT)
+    assert await signs_in(door, NEXT)
+
+
+async def has_second_factor(door: Doorway, account: UUID) -> None:
+    secret, _ = await door.two_factor.propose(account, ADA)
+    await door.two_factor.confirm(account, pyotp.TOTP(secret).at(int(door.now)))
+
+
+async def test_a_proven_account_keeps_its_ways_in_when_password_and_address_change(
     door: Doorway,
 ) -> None:
     user = await door.account()
+    me = await door.session(user)
     await door.post.verification(user.id, ADA)
     await door.verification.verify(await door.link("verify"))
     await door.identities.link(user.id, Claimed("google", "ada", None))
-    await door.verification.forgot(ADA)
+    await has_second_factor(door, user.id)
+    await door.verification.change_email(me, PASSWORD, "ada@new.example.com")
+    await door.verification.verify(await door.link("verify"))
+    await door.mail()
+    await door.verification.forgot("ada@new.example.com")
     await door.verification.reset(await door.link("reset"), NEXT)
     assert len(await door.identities.of(user.id)) == 1
+    assert await door.two_factor.enabled(user.id)
