@@ -232,7 +232,13 @@ class App:
 
             takeout = await stack.enter_async_context(
                 Takeout.opened(
-                    pool, memory_rows, store, auth=auth, notices=notices, metrics=metrics
+                    pool,
+                    memory_rows,
+                    store,
+                    project=projector.project,
+                    auth=auth,
+                    notices=notices,
+                    metrics=metrics,
                 )
             )
 

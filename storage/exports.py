@@ -243,6 +243,14 @@ class ExportRows:
         )
         return [row[0] for row in rows]
 
+    async def is_behind(self, memory_id: UUID) -> bool:
+        """Whether a memory's document has what its rows have not."""
+        return bool(
+            await self._pool.fetchval(
+                "SELECT head > projected_offset FROM documents WHERE id = $1", memory_id
+            )
+        )
+
     async def loose_files(self, account_id: UUID) -> Sequence[File]:
         """The account's files that are in none of these memories: in no memory at all, or in one
         that it may read no more. What is in its own trash goes with the trash."""

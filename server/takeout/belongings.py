@@ -1,12 +1,13 @@
 """What an account has, as the entries of an archive: one after the other, never all at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from protocol.errors import ErrorCode, MemoError
 from protocol.files import File, ListFiles
@@ -34,9 +35,12 @@ from sync.worker import WorkerPool
 _PAGE = 100
 _GONE = (ErrorCode.NOT_FOUND, ErrorCode.GONE)
 
+log = structlog.get_logger(__name__)
+
 
 class Shelves(NamedTuple):
-    """Where everything is."""
+    """Where everything is. `project` writes a memory's rows as its document is now; None where
+    nobody does that."""
 
     accounts: Accounts
     categories: CategoryRows
@@ -49,6 +53,7 @@ class Shelves(NamedTuple):
     log: UpdateLog
     blobs: Blobs
     workers: WorkerPool
+    project: Callable[[UUID], Awaitable[None]] | None = None
 
 
 class Belongings:
@@ -72,6 +77,7 @@ class Belongings:
         counts = {"memories": 0, "messages": 0, "files": 0, "versions": 0}
         missing: list[str] = []
         for memory_id in await self._shelves.exports.memories(account_id):
+            await self._bring_up_to_date(memory_id)
             try:
                 memory = await self._shelves.memories.get(memory_id, account_id)
                 folder = _Folder(self._shelves, packer, account_id, memory)
@@ -95,6 +101,16 @@ class Belongings:
             counts=counts,
             missing=missing + shelf.missing,
         )
+
+    async def _bring_up_to_date(self, memory_id: UUID) -> None:
+        """What was typed a moment ago is in the document, and in the rows a moment later."""
+        project = self._shelves.project
+        if project is None or not await self._shelves.exports.is_behind(memory_id):
+            return
+        try:
+            await project(memory_id)
+        except Exception as error:  # noqa: BLE001 (the archive has the document itself as well)
+            log.warning("export.rows_behind", memory=str(memory_id), error=str(error))
 
 
 class _Files:

@@ -1,8 +1,9 @@
 """All that has to do with taking along, put together."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -69,6 +70,7 @@ class Takeout(NamedTuple):
         memories: MemoryRows,
         store: Filing,
         *,
+        project: Callable[[UUID], Awaitable[None]],
         auth: Auth,
         notices: Notices,
         metrics: Metrics,
@@ -78,7 +80,8 @@ class Takeout(NamedTuple):
         workers = WorkerPool(size=1 + AT_ONCE)
         tasks = Tasks(lambda error: log.error("a task failed", exc_info=error))
         rows = ExportRows(pool)
-        belongings = Belongings(shelves(pool, memories, store.rows, store.blobs, workers))
+        found = shelves(pool, memories, store.rows, store.blobs, workers)
+        belongings = Belongings(found._replace(project=project))
         exporting = Exporting(rows, belongings, store.blobs, notices, metrics)
         exports = Exports(rows, exporting, store.links, auth, store.sending)
         places = Places(CategoryRows(pool), memories, ImportRows(pool), store.uploads, workers)

@@ -284,3 +284,16 @@ async def test_a_memory_in_the_trash_comes_back_as_a_copy_that_outlives_it(ada: 
     assert edited["message"]["attachments"] == [file["id"]]
     [kept] = (await ada.call("files.list", memoryId=copy["id"]))["files"]
     assert (kept["id"], kept["messageId"]) == (file["id"], message["id"])
+
+
+async def test_what_was_typed_just_before_an_export_is_in_its_markdown(ada: Person) -> None:
+    memory_id = (await ada.call("memories.create", title="Tide"))["memory"]["id"]
+    doc = await document(ada, memory_id)
+    before = doc.get_state()
+    doc.get("content", type=Text).insert(0, "high at noon")
+    channel = (await ada.socket.open(UUID(memory_id)))["channel"]
+    await ada.socket.send(frames.Update(channel, 1, doc.get_update(before)))
+    await ada.socket.take(frames.Ack)
+    with await downloaded(ada, await archive_of(ada)) as archive:
+        texts = [archive.read(name).decode() for name in archive.namelist() if "memory.md" in name]
+    assert any("high at noon" in text for text in texts)
