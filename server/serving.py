@@ -1,7 +1,6 @@
 """A server around an `App`: its socket, how it starts taking requests, and how it stops."""
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,12 +63,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        handlers = {
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGHUP: self._hung_up,
-        }
-        with handled(handlers):
+        with handled(self._asked_to_stop, self._hung_up):
             yield
 
     def _asked_to_stop(self) -> None:

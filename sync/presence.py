@@ -124,6 +124,8 @@ class Presence(Generic[Owner]):
 
     def clients_of(self, owner: Owner) -> list[int]:
         """The clients that an owner shows."""
+        if owner not in self._held:
+            return []
         return [client for client, other in self._owners.items() if other is owner]
 
     def leave(self, owner: Owner) -> bool:

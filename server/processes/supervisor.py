@@ -5,10 +5,9 @@ serves nobody itself.
 """
 
 import asyncio
-import signal
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -106,7 +105,7 @@ class Supervisor:
         Raises:
             WorkersFailed, ConfigError: as `serve`.
         """
-        with self._signals():
+        with handled(self._asked_to_stop, self._hung_up):
             self._listeners.open()
             tasks = [
                 asyncio.create_task(self._stopping.wait()),
@@ -126,16 +125,6 @@ class Supervisor:
                 task.result()
 
     # Signals
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        handlers = {
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGHUP: self._hung_up,
-        }
-        with handled(handlers):
-            yield
 
     def _asked_to_stop(self) -> None:
         if self._stopping.is_set():
